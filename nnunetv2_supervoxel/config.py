@@ -1,0 +1,150 @@
+"""Settings: one field, one line of doc, one default. YAML files are checked against these classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from nnunetv2_supervoxel.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Config = TypeVar("Config", bound="_Config")
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class GenerationConfig(_Config):
+    """How supervoxels are made of an image."""
+
+    sam1_checkpoint: str = "vit_h"
+    """SAM weights: a registry name (vit_h, vit_l, vit_b, tiny) or the path of a file."""
+
+    sam2_checkpoint: str = "large"
+    """SAM 2.1 weights: a registry name (large, base_plus, small, tiny, tiny_bundled) or the path of a file."""
+
+    masks_per_image: Annotated[int, Field(ge=1, le=255)] = 20
+    """Supervoxels per case at most; fewer if SAM proposes fewer."""
+
+    file_format: Annotated[tuple[str, ...], Field(min_length=1)] = (".nii.gz",)
+    """Folders only: file endings to read, one or a list (.nii.gz, .nrrd, .mha, .b2nd, ...)."""
+
+    excluded_strings: tuple[str, ...] = ()
+    """Folders only: skip files whose name contains any of these, one or a list."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Random seed; the same seed gives the same files, for any order and number of workers."""
+
+    axis: Annotated[int, Field(ge=0, le=2)] = 0
+    """Array axis (z, y, x) along which the volume is sliced."""
+
+    channel: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)] = (0,)
+    """Image channel shown to the models: one index (as grey), or two or three (as red, green, blue)."""
+
+    intensity_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (
+        0.5,
+        99.5,
+    )
+    """Percentiles of the volume that become black and white; values outside are clipped."""
+
+    points_per_side: Annotated[int, Field(ge=1)] = 48
+    """Proposals: SAM is prompted on a grid of this many points squared."""
+
+    points_per_batch: Annotated[int, Field(ge=1)] = 256
+    """Proposals: prompts run at once; halved when memory runs out."""
+
+    pred_iou_thresh: Fraction = 0.92
+    """Proposals: SAM's own quality estimate must exceed this."""
+
+    stability_score_thresh: Fraction = 0.92
+    """Proposals: the mask's stability under a shifted cut-off must reach this."""
+
+    stability_score_offset: Annotated[float, Field(gt=0)] = 1.0
+    """Proposals: the shift of the cut-off (logits) for the stability score."""
+
+    box_nms_thresh: Fraction = 0.6
+    """Proposals: of two whose boxes overlap more than this (IoU), the better one stays."""
+
+    crop_nms_thresh: Fraction = 0.6
+    """Proposals: the same between crops."""
+
+    crop_n_layers: Annotated[int, Field(ge=0, le=3)] = 1
+    """Proposals: layers of image crops that are searched as well; layer i has 4^i crops."""
+
+    crop_n_points_downscale_factor: Annotated[int, Field(ge=1)] = 2
+    """Proposals: the grid gets coarser by this factor with each layer of crops."""
+
+    min_mask_region_area: Annotated[int, Field(ge=0)] = 192
+    """Proposals: holes and islands smaller than this (pixels) are removed."""
+
+    min_proposal_area: Annotated[int, Field(ge=1)] = 1
+    """Proposals: smaller ones (pixels) are dropped."""
+
+    max_proposal_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Proposals: ones that cover more than this share of the slice are dropped."""
+
+    objects_per_batch: Annotated[int, Field(ge=1)] = 20
+    """Propagation: supervoxels tracked at once; halved when memory runs out."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of SAM 2; auto means bfloat16 on CUDA and float32 elsewhere."""
+
+    @field_validator("file_format", "excluded_strings", "channel", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, (str, int)) else value
+
+    @field_validator("file_format")
+    @classmethod
+    def _with_dot(cls, endings: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(ending if ending.startswith(".") else f".{ending}" for ending in endings)
+
+    @field_validator("intensity_percentiles")
+    @classmethod
+    def _ascending(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        if percentiles[0] >= percentiles[1]:
+            raise ValueError("the first percentile must be below the second")
+        return percentiles
+
+
+def load_config(path: Path | str, config_class: type[Config]) -> Config:
+    """Read a YAML file into `config_class`; missing keys keep their defaults.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key, a wrong type or value.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"The config {path} can't be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"The config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise UserError(f"The config {path} must hold 'key: value' lines, but holds a {type(content).__name__}.")
+    try:
+        return config_class(**content)
+    except (ValidationError, TypeError) as error:
+        raise UserError(f"The config {path} is wrong: {_explain(error, config_class)}.") from error
+
+
+def _explain(error: Exception, config_class: type[BaseModel]) -> str:
+    """pydantic's findings as one sentence that names the keys."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    parts = []
+    for finding in error.errors():
+        key = ".".join(str(part) for part in finding["loc"])
+        if finding["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{key}' (known: {', '.join(config_class.model_fields)})")
+        else:
+            parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
+    return "; ".join(parts)

@@ -1,0 +1,251 @@
+"""Supervoxel files: their names, their layout, writing and reading. No other module knows any of it.
+
+One triple per case, in a folder beside the preprocessed one:
+
+* ``CASE.b2nd``: Blosc2 array, uint8, (n, z, y, x), 0 and 1; one supervoxel per chunk, chunks shaped for patches
+* ``CASE.pkl``: ``{"class_locations": {1: array, ..., n: array}}``, integer (k, 4) rows of (channel, z, y, x)
+* ``CASE.json``: provenance, and the only file of a case for which nothing was found (``n`` = 0)
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import blosc2
+import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.randomness import case_generator
+from nnunetv2_supervoxel.supervoxels import SupervoxelSet
+
+FOLDER_SUFFIX = "_supervoxels"
+DEFAULT_PATCH_SIZE = (128, 128, 128)
+
+# nnU-Net's own figures for class locations: at least so many voxels of a class, or this share of them.
+MIN_LOCATIONS = 10_000
+MIN_LOCATIONS_SHARE = 0.01
+
+
+def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) -> Path:
+    """Where a dataset's supervoxels live: ``nnUNet_preprocessed/DatasetXXX_NAME/<data_identifier>_supervoxels``."""
+    return Path(preprocessed_dataset) / f"{data_identifier}{FOLDER_SUFFIX}"
+
+
+def list_cases(folder: Path | str) -> list[str]:
+    """Identifiers, sorted, of the cases in `folder` that have at least one supervoxel (an array)."""
+    return sorted(path.stem for path in Path(folder).glob("*.b2nd") if not path.name.startswith("."))
+
+
+def is_done(folder: Path | str, case: str) -> bool:
+    """Whether `case` needs no further work: its triple is whole, or its JSON says that nothing was found."""
+    try:
+        n = read_provenance(folder, case)["n"]
+    except (UserError, KeyError):
+        return False
+    return n == 0 or all((Path(folder) / f"{case}{end}").is_file() for end in (".b2nd", ".pkl"))
+
+
+def read_provenance(folder: Path | str, case: str) -> dict:
+    """The case's JSON.
+
+    Raises:
+        UserError: the file is missing or is not valid JSON.
+    """
+    path = Path(folder) / f"{case}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error}); generate the case again with --overwrite.") from error
+
+
+def open_array(folder: Path | str, case: str) -> blosc2.NDArray:
+    """The case's supervoxels, opened lazily: uint8 (n, z, y, x). Index it to read just a patch of one supervoxel.
+
+    Raises:
+        UserError: the file is missing, truncated, or not a 4D uint8 array.
+    """
+    path = Path(folder) / f"{case}.b2nd"
+    try:
+        # As nnU-Net opens its own arrays: one thread (data loaders are many processes), mapped except on Windows.
+        mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
+        array = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapped)
+    except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
+        raise UserError(f"{path} can't be opened ({error}); generate the case again with --overwrite.") from error
+    if not isinstance(array, blosc2.NDArray) or array.ndim != 4 or array.dtype != np.uint8:
+        raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); generate the case again with --overwrite.")
+    return array
+
+
+def read_locations(folder: Path | str, case: str) -> dict[int, np.ndarray]:
+    """Class locations {1: rows, ..., n: rows}, rows integer (k, 4) of (channel, z, y, x).
+
+    The older tool's layout, a list with one {1: (k, 3) array} per supervoxel, is read too.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but arrays in one of the two layouts.
+    """
+    path = Path(folder) / f"{case}.pkl"
+    try:
+        content = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+        if isinstance(content, list):
+            return {i + 1: _with_channel(entry[1], i) for i, entry in enumerate(content)}
+        return {int(key): _with_channel(rows, int(key) - 1) for key, rows in content["class_locations"].items()}
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(
+            f"{path} can't be read as class locations ({error}); write it again with "
+            f"'SuperVoxel_save_fg_location -supervoxel_folder {Path(folder)}'."
+        ) from error
+
+
+def write_case(
+    folder: Path | str,
+    case: str,
+    supervoxels: SupervoxelSet,
+    provenance: dict,
+    patch_size: Sequence[int] = DEFAULT_PATCH_SIZE,
+) -> None:
+    """Write a case's triple; a reader sees the old files, none, or the new ones, never a mixture.
+
+    Args:
+        folder: made if missing.
+        case: case identifier.
+        supervoxels: what to store; an empty set writes the JSON alone and removes older files of the case.
+        provenance: JSON-serialisable; "n", "shape", "notes" and one entry per supervoxel are added here.
+        patch_size: training patch (z, y, x) in voxels (or (y, x)), which shapes the chunks.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f".{case}.writing-*"):  # of a run that was killed while it wrote this case
+        shutil.rmtree(leftover, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{case}.writing-", dir=folder))
+    try:
+        (aside / f"{case}.json").write_text(json.dumps(provenance | _description(supervoxels), indent=1) + "\n")
+        if len(supervoxels):
+            _write_array(aside / f"{case}.b2nd", supervoxels, patch_size)
+            _write_locations(aside / f"{case}.pkl", case, supervoxels)
+        for end in (".b2nd", ".pkl"):
+            (folder / f"{case}{end}").unlink(missing_ok=True)
+        for end in (".json", ".pkl", ".b2nd"):
+            if (aside / f"{case}{end}").exists():
+                os.replace(aside / f"{case}{end}", folder / f"{case}{end}")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def rewrite_locations(folder: Path | str, case: str) -> int:
+    """Write the case's pickle anew from its array; the number of supervoxels found there.
+
+    Raises:
+        UserError: see `open_array`; and if a supervoxel has no voxel at all.
+    """
+    array = open_array(folder, case)
+    rows = {}
+    rng = _locations_generator(case)
+    for channel in range(array.shape[0]):
+        try:
+            mask = array[channel] > 0
+        except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
+            raise UserError(f"{Path(folder) / case}.b2nd is damaged ({error}); generate the case again.") from error
+        rows[channel + 1] = sample_locations(mask, (0, 0, 0), channel, rng)
+    path = Path(folder) / f"{case}.pkl"
+    aside = path.with_name(f".{path.name}.writing")
+    _dump_locations(aside, rows)
+    os.replace(aside, path)
+    return len(rows)
+
+
+def sample_locations(mask: np.ndarray, origin: Sequence[int], channel: int, rng: np.random.Generator) -> np.ndarray:
+    """Voxels of one supervoxel as nnU-Net samples a class's: all of up to 10,000, else 10,000 or 1 % of them.
+
+    Args:
+        mask: boolean (z, y, x).
+        origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
+        channel: value of the first column.
+        rng: draws the sample.
+
+    Returns:
+        int64 (k, 4) rows of (channel, z, y, x) in the volume, in scan order, no row twice.
+    """
+    inside = np.flatnonzero(mask)
+    wanted = max(MIN_LOCATIONS, int(np.ceil(len(inside) * MIN_LOCATIONS_SHARE)))
+    if len(inside) > wanted:
+        inside = np.sort(rng.choice(inside, wanted, replace=False, shuffle=False))
+    rows = np.empty((len(inside), 4), np.int64)
+    rows[:, 0] = channel
+    rows[:, 1:] = np.stack(np.unravel_index(inside, mask.shape), axis=1) + np.asarray(origin)
+    return rows
+
+
+def _write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[int]) -> None:
+    shape = (len(supervoxels), *supervoxels.shape)
+    blocks, chunks = comp_blosc2_params(shape, tuple(patch_size), bytes_per_pixel=1)
+    # One thread keeps the bytes on disk independent of the machine.
+    cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
+    array = blosc2.zeros(shape, np.uint8, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=cparams)
+    for channel, supervoxel in enumerate(supervoxels.supervoxels):
+        array[(channel, *supervoxel.slices)] = supervoxel.mask.astype(np.uint8)
+
+
+def _write_locations(path: Path, case: str, supervoxels: SupervoxelSet) -> None:
+    rng = _locations_generator(case)
+    _dump_locations(
+        path, {i + 1: sample_locations(s.mask, s.origin, i, rng) for i, s in enumerate(supervoxels.supervoxels)}
+    )
+
+
+def _locations_generator(case: str) -> np.random.Generator:
+    """The same for generation and for a rewrite: the pickle follows from the array and the case's name."""
+    return case_generator(0, case, "class locations")
+
+
+def _dump_locations(path: Path, rows: dict[int, np.ndarray]) -> None:
+    path.write_bytes(pickle.dumps({"class_locations": rows}, protocol=4))
+
+
+def _description(supervoxels: SupervoxelSet) -> dict:
+    return {
+        "n": len(supervoxels),
+        "shape": list(supervoxels.shape),
+        "notes": list(supervoxels.notes),
+        "supervoxels": [
+            {
+                "axis": s.axis,
+                "keyframe": s.keyframe,
+                "predicted_iou": s.predicted_iou,
+                "stability_score": s.stability_score,
+                "voxels": s.voxels,
+                "bounding_box": s.bounding_box,
+            }
+            for s in supervoxels.supervoxels
+        ],
+    }
+
+
+def _with_channel(rows: object, channel: int) -> np.ndarray:
+    """Rows as (k, 4), checked; (k, 3) rows of the older layout get their channel."""
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or rows.shape[1] not in (3, 4) or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(f"expected integer rows of 3 or 4 columns, got {rows.dtype} {rows.shape}")
+    if rows.shape[1] == 3:
+        rows = np.insert(rows, 0, channel, axis=1)
+    return rows
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles plain containers and numpy arrays, and refuses everything else: a pickle can run any code."""
+
+    _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+    _NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
+
+    def find_class(self, module: str, name: str) -> object:
+        if module in self._MODULES and name in self._NAMES:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which class locations never need")
