@@ -22,10 +22,10 @@ class GenerationConfig(_Config):
     """How supervoxels are made of an image."""
 
     sam1_checkpoint: str = "vit_h"
-    """SAM weights: a registry name (vit_h, vit_l, vit_b, tiny) or the path of a file."""
+    """SAM weights: a registry name (vit_h, vit_l, vit_b), "bundled" (ours, for trials), or the path of a file."""
 
     sam2_checkpoint: str = "large"
-    """SAM 2.1 weights: a registry name (large, base_plus, small, tiny, tiny_bundled) or the path of a file."""
+    """SAM 2.1 weights: a registry name (large, base_plus, small, tiny), "bundled" (ours, for trials), or the path of a file."""
 
     masks_per_image: Annotated[int, Field(ge=1, le=255)] = 20
     """Supervoxels per case at most; fewer if SAM proposes fewer."""
