@@ -22,10 +22,10 @@ class GenerationConfig(_Config):
     """How supervoxels are made of an image."""
 
     sam1_checkpoint: str = "vit_h"
-    """SAM weights: a registry name (vit_h, vit_l, vit_b), "bundled" (ours, for trials), or the path of a file."""
+    """SAM weights: vit_h, vit_l, vit_b, bundled (ours, for trials only), or the path of a file."""
 
     sam2_checkpoint: str = "large"
-    """SAM 2.1 weights: a registry name (large, base_plus, small, tiny), "bundled" (ours, for trials), or the path of a file."""
+    """SAM 2.1 weights: large, base_plus, small, tiny, bundled (ours, for trials only), or the path of a file."""
 
     masks_per_image: Annotated[int, Field(ge=1, le=255)] = 20
     """Supervoxels per case at most; fewer if SAM proposes fewer."""
@@ -50,6 +50,9 @@ class GenerationConfig(_Config):
         99.5,
     )
     """Percentiles of the volume that become black and white; values outside are clipped."""
+
+    max_keyframes: Annotated[int, Field(ge=1)] = 3
+    """Keyframe slices drawn at most: another one is tried when SAM proposes nothing."""
 
     points_per_side: Annotated[int, Field(ge=1)] = 48
     """Proposals: SAM is prompted on a grid of this many points squared."""

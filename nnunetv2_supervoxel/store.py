@@ -5,6 +5,9 @@ One triple per case, in a folder beside the preprocessed one:
 * ``CASE.b2nd``: Blosc2 array, uint8, (n, z, y, x), 0 and 1; one supervoxel per chunk, chunks shaped for patches
 * ``CASE.pkl``: ``{"class_locations": {1: array, ..., n: array}}``, integer (k, 4) rows of (channel, z, y, x)
 * ``CASE.json``: provenance, and the only file of a case for which nothing was found (``n`` = 0)
+
+For images that are no Blosc2 arrays, a 4D image in their own format and geometry (``CASE.nii.gz``) takes the place of
+the array, and there is no pickle.
 """
 
 from __future__ import annotations
@@ -20,12 +23,16 @@ from pathlib import Path
 
 import blosc2
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.randomness import case_generator
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
+from nnunetv2_supervoxel.volumes import Header
 
+ARRAY_ENDING = ".b2nd"
+_IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # single-file formats in which ITK writes 4D images
 FOLDER_SUFFIX = "_supervoxels"
 DEFAULT_PATCH_SIZE = (128, 128, 128)
 
@@ -39,18 +46,23 @@ def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) ->
     return Path(preprocessed_dataset) / f"{data_identifier}{FOLDER_SUFFIX}"
 
 
+def writable_ending(ending: str) -> str:
+    """The ending under which supervoxels of an image with this ending are stored: its own, or NIfTI's."""
+    return ending.lower() if ending.lower() in (ARRAY_ENDING, *_IMAGE_ENDINGS) else ".nii.gz"
+
+
 def list_cases(folder: Path | str) -> list[str]:
     """Identifiers, sorted, of the cases in `folder` that have at least one supervoxel (an array)."""
     return sorted(path.stem for path in Path(folder).glob("*.b2nd") if not path.name.startswith("."))
 
 
-def is_done(folder: Path | str, case: str) -> bool:
-    """Whether `case` needs no further work: its triple is whole, or its JSON says that nothing was found."""
+def is_done(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> bool:
+    """Whether `case` needs no further work: its files are whole, or its JSON says that nothing was found."""
     try:
         n = read_provenance(folder, case)["n"]
-    except (UserError, KeyError):
+    except (UserError, KeyError, TypeError):
         return False
-    return n == 0 or all((Path(folder) / f"{case}{end}").is_file() for end in (".b2nd", ".pkl"))
+    return n == 0 or all((Path(folder) / f"{case}{end}").is_file() for end in _endings(ending) if end != ".json")
 
 
 def read_provenance(folder: Path | str, case: str) -> dict:
@@ -111,15 +123,19 @@ def write_case(
     supervoxels: SupervoxelSet,
     provenance: dict,
     patch_size: Sequence[int] = DEFAULT_PATCH_SIZE,
+    ending: str = ARRAY_ENDING,
+    header: Header | None = None,
 ) -> None:
-    """Write a case's triple; a reader sees the old files, none, or the new ones, never a mixture.
+    """Write a case's files; a reader sees the old files, none, or the new ones, never a mixture.
 
     Args:
         folder: made if missing.
         case: case identifier.
         supervoxels: what to store; an empty set writes the JSON alone and removes older files of the case.
-        provenance: JSON-serialisable; "n", "shape", "notes" and one entry per supervoxel are added here.
+        provenance: JSON-serialisable; "n", "shape", "spacing", "notes" and one entry per supervoxel are added here.
         patch_size: training patch (z, y, x) in voxels (or (y, x)), which shapes the chunks.
+        ending: ".b2nd", or one of an image format (see `writable_ending`).
+        header: geometry for an image format.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,12 +144,15 @@ def write_case(
     aside = Path(tempfile.mkdtemp(prefix=f".{case}.writing-", dir=folder))
     try:
         (aside / f"{case}.json").write_text(json.dumps(provenance | _description(supervoxels), indent=1) + "\n")
-        if len(supervoxels):
-            _write_array(aside / f"{case}.b2nd", supervoxels, patch_size)
+        if len(supervoxels) and ending == ARRAY_ENDING:
+            _write_array(aside / f"{case}{ending}", supervoxels, patch_size)
             _write_locations(aside / f"{case}.pkl", case, supervoxels)
-        for end in (".b2nd", ".pkl"):
+        elif len(supervoxels):
+            _write_image(aside / f"{case}{ending}", supervoxels, header)
+        # Old files go first: a crash in between leaves an unfinished case, never new provenance on an old array.
+        for end in reversed(_endings(ending)):
             (folder / f"{case}{end}").unlink(missing_ok=True)
-        for end in (".json", ".pkl", ".b2nd"):
+        for end in _endings(ending):
             if (aside / f"{case}{end}").exists():
                 os.replace(aside / f"{case}{end}", folder / f"{case}{end}")
     finally:
@@ -194,6 +213,23 @@ def _write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[in
         array[(channel, *supervoxel.slices)] = supervoxel.mask.astype(np.uint8)
 
 
+def _write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:
+    """A 4D image (x, y, z, n) with the geometry of the input."""
+    image = sitk.GetImageFromArray(supervoxels.to_array(), isVector=False)
+    if header is not None:
+        direction = np.eye(4)
+        direction[:3, :3] = np.reshape(header.direction, (3, 3))
+        image.SetSpacing((*header.spacing, 1.0))
+        image.SetOrigin((*header.origin, 0.0))
+        image.SetDirection(direction.ravel().tolist())
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _endings(ending: str) -> tuple[str, ...]:
+    """A case's files in the order in which they appear: the array comes last."""
+    return (".json", ".pkl", ending) if ending == ARRAY_ENDING else (".json", ending)
+
+
 def _write_locations(path: Path, case: str, supervoxels: SupervoxelSet) -> None:
     rng = _locations_generator(case)
     _dump_locations(
@@ -214,6 +250,7 @@ def _description(supervoxels: SupervoxelSet) -> dict:
     return {
         "n": len(supervoxels),
         "shape": list(supervoxels.shape),
+        "spacing": list(supervoxels.spacing),
         "notes": list(supervoxels.notes),
         "supervoxels": [
             {

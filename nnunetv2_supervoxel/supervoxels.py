@@ -51,11 +51,13 @@ class SupervoxelSet:
     Attributes:
         shape: the volume's shape (z, y, x) in voxels.
         supervoxels: the pseudo-labels, in the order in which they are stored.
+        spacing: voxel size (z, y, x) in mm.
         notes: what a user should know of this case ("12 voxels are not finite ..."), one sentence each.
     """
 
     shape: tuple[int, int, int]
     supervoxels: tuple[Supervoxel, ...]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:

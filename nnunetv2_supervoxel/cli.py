@@ -1,0 +1,237 @@
+"""Entry points: parse, call, print. No logic.
+
+Heavy imports happen inside the commands, so that `-h` and wrong arguments answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunetv2_supervoxel.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunetv2_supervoxel.generation.batch import CaseReport
+
+
+def _command(function: Callable[[], int]) -> Callable[[], int]:
+    """Turn a user's mistake into one line and exit code 1, and Ctrl-C into exit code 130."""
+
+    @wraps(function)
+    def run() -> int:
+        try:
+            return function()
+        except UserError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("Stopped; what was finished is kept, the same command goes on from there.", file=sys.stderr)
+            return 130
+
+    return run
+
+
+@_command
+def generate_dataset_command() -> int:
+    """`nnUNetv2_supervoxel_generate`."""
+    parser = _parser(
+        "Make supervoxels for every case of preprocessed nnU-Net datasets. They appear in "
+        "$nnUNet_preprocessed/DatasetXXX_NAME/<data identifier>_supervoxels: CASE.b2nd (n, z, y, x), CASE.pkl (class "
+        "locations), CASE.json (provenance). Existing ones are kept.",
+        "example: nnUNetv2_supervoxel_generate -d 4 -config tiny -device cpu",
+    )
+    parser.add_argument("-d", nargs="+", required=True, metavar="DATASET_ID", help="one or more dataset IDs or names")
+    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="plans (default: %(default)s)")
+    parser.add_argument(
+        "-c", default="3d_fullres", metavar="CONFIGURATION", help="nnU-Net configuration (default: %(default)s)"
+    )
+    _add_config(parser, "-config", required=False)
+    _add_running(parser)
+    arguments = parser.parse_args()
+    _check_running(parser, arguments)
+
+    from nnunetv2_supervoxel.generation.batch import generate_dataset
+    from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
+
+    generator = SupervoxelGenerator(_config(arguments.config), arguments.device)
+    reports = [
+        report
+        for dataset in arguments.d
+        for report in generate_dataset(
+            dataset,
+            plans=arguments.p,
+            configuration=arguments.c,
+            num_parts=arguments.num_parts,
+            part_id=arguments.part_id,
+            overwrite=arguments.overwrite,
+            generator=generator,
+        )
+    ]
+    return _finish(reports, arguments.report)
+
+
+@_command
+def generate_folder_command() -> int:
+    """`SuperVoxel_generate`."""
+    parser = _parser(
+        "Make supervoxels for every image in a folder (NIfTI, NRRD, MetaImage, ... or Blosc2). NIfTI gives a 4D image "
+        "with the input's geometry, one volume per supervoxel; .b2nd gives CASE.b2nd and CASE.pkl. CASE.json says how "
+        "they were made. Existing ones are kept.",
+        "example: SuperVoxel_generate -i scans -o supervoxels -c tiny",
+    )
+    parser.add_argument("-i", required=True, type=Path, metavar="IN", help="folder with images")
+    parser.add_argument("-o", type=Path, metavar="OUT", help="folder for supervoxels (default: IN/../supervoxel)")
+    _add_config(parser, "-c", required=True)
+    _add_running(parser)
+    arguments = parser.parse_args()
+    _check_running(parser, arguments)
+
+    from nnunetv2_supervoxel.generation.batch import generate_folder
+
+    reports = generate_folder(
+        arguments.i,
+        arguments.o or arguments.i.resolve().parent / "supervoxel",
+        _config(arguments.config),
+        device=arguments.device,
+        num_parts=arguments.num_parts,
+        part_id=arguments.part_id,
+        overwrite=arguments.overwrite,
+    )
+    return _finish(reports, arguments.report)
+
+
+@_command
+def save_locations_command() -> int:
+    """`SuperVoxel_save_fg_location`."""
+    parser = _parser(
+        "Write the class locations (CASE.pkl) of every supervoxel array (CASE.b2nd) in a folder, anew where there are "
+        "some. Generation writes them already; this is for arrays made or changed by other means.",
+        "example: SuperVoxel_save_fg_location -supervoxel_folder nnUNetPlans_3d_fullres_supervoxels -np 8",
+    )
+    parser.add_argument("-supervoxel_folder", required=True, type=Path, metavar="DIR", help="folder with CASE.b2nd")
+    parser.add_argument("-np", type=int, default=4, metavar="N", help="processes (default: %(default)s)")
+    arguments = parser.parse_args()
+    if arguments.np < 1:
+        parser.error("-np must be at least 1")
+
+    from nnunetv2_supervoxel.locations import rewrite_folder
+
+    done, failures = rewrite_folder(arguments.supervoxel_folder, arguments.np)
+    for case, reason in failures.items():
+        print(f"{case} failed: {reason}", file=sys.stderr)
+    print(f"{done} of {done + len(failures)} cases have class locations now.")
+    return 1 if failures else 0
+
+
+@_command
+def download_checkpoints_command() -> int:
+    """`nnUNetv2_supervoxel_download_checkpoints`."""
+    from nnunetv2_supervoxel.checkpoints.registry import (
+        FOLDER_VARIABLE,
+        OFFICIAL_CHECKPOINTS,
+        checkpoint_folder,
+        download_checkpoint,
+    )
+
+    parser = _parser(
+        f"Fetch official SAM and SAM 2.1 checkpoints into ${FOLDER_VARIABLE} (now: {checkpoint_folder()}), check "
+        "their SHA-256, and resume broken downloads. Without arguments: vit_h (2.6 GB) and large (0.9 GB).",
+        "example: nnUNetv2_supervoxel_download_checkpoints --sam vit_b --sam2 small",
+    )
+    for family, title in (("sam", "SAM"), ("sam2", "SAM 2.1")):
+        parser.add_argument(
+            f"--{family}", nargs="+", default=[], choices=[*OFFICIAL_CHECKPOINTS[family]], help=f"{title} sizes"
+        )
+    arguments = parser.parse_args()
+    if not arguments.sam and not arguments.sam2:
+        arguments.sam, arguments.sam2 = ["vit_h"], ["large"]
+    for family in ("sam", "sam2"):
+        for name in getattr(arguments, family):
+            print(download_checkpoint(OFFICIAL_CHECKPOINTS[family][name]))
+    return 0
+
+
+@_command
+def trainers_command() -> int:
+    """`nnUNetv2_supervoxel_trainers`."""
+    _parser(
+        "Print the folder that nnU-Net must know to find SupervoxelPromptTrainer.",
+        'example: export nnUNet_extTrainer="$(nnUNetv2_supervoxel_trainers)"',
+    ).parse_args()
+
+    from nnunetv2_supervoxel.shipped import shipped_folder
+
+    print(shipped_folder("trainers"))
+    return 0
+
+
+def _parser(description: str, example: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(description=description, epilog=example)
+
+
+def _add_config(parser: argparse.ArgumentParser, flag: str, required: bool) -> None:
+    parser.add_argument(
+        flag,
+        dest="config",
+        required=required,
+        metavar="FILE.yaml",
+        help="settings: a YAML file, or a template's name such as 'tiny' (the bundled checkpoints, for trials)"
+        + ("" if required else "; default: SAM vit_h and SAM 2.1 large"),
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-device", help="cuda, cuda:1, cpu or mps (default: cuda where there is one, else cpu)")
+    parser.add_argument(
+        "-num_parts", type=int, default=1, metavar="N", help="share the cases out among N processes (default: 1) ..."
+    )
+    parser.add_argument(
+        "-part_id", type=int, default=0, metavar="I", help="... of which this is number I, from 0 (default: 0)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make existing supervoxels anew")
+    parser.add_argument("--report", type=Path, metavar="FILE.csv", help="write a table: case, status, supervoxels, ...")
+
+
+def _check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.num_parts < 1 or not 0 <= arguments.part_id < arguments.num_parts:
+        parser.error("-part_id counts from 0 to num_parts - 1")
+
+
+def _config(name_or_path: str | None) -> object:
+    from nnunetv2_supervoxel.config import GenerationConfig, load_config
+    from nnunetv2_supervoxel.shipped import find_config
+
+    return load_config(find_config(name_or_path), GenerationConfig) if name_or_path else GenerationConfig()
+
+
+def _finish(reports: Sequence[CaseReport], table: Path | None) -> int:
+    """Print the summary, write the table if one is wanted; the exit code."""
+    if table:
+        _write_table(reports, table)
+    failed = [report for report in reports if report.status == "failed"]
+    count = {status: sum(r.status == status for r in reports) for status in ("made", "kept", "empty", "failed")}
+    print(
+        f"{len(reports)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without supervoxels, "
+        f"{count['failed']} failed; {sum(report.supervoxels for report in reports)} supervoxels in all."
+    )
+    for report in failed:
+        print(f"  {report.case}: {report.message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _write_table(reports: Sequence[CaseReport], path: Path) -> None:
+    from nnunetv2_supervoxel.generation.batch import CaseReport
+
+    try:
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(CaseReport)])
+            writer.writeheader()
+            writer.writerows({**asdict(report), "seconds": round(report.seconds, 2)} for report in reports)
+    except OSError as error:
+        raise UserError(f"The supervoxels are done, but {path} can't be written: {error.strerror}.") from error

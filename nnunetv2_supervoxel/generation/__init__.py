@@ -1,0 +1,1 @@
+"""From an image to supervoxels: keyframe, proposals, propagation, component."""

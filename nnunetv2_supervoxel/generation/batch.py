@@ -1,0 +1,246 @@
+"""Many cases: whole datasets and folders, in parts, with one report a case and none that stops the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from tqdm import tqdm
+
+from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.generation.memory import free_memory, is_out_of_memory
+from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
+from nnunetv2_supervoxel.supervoxels import SupervoxelSet
+from nnunetv2_supervoxel.volumes import Volume, open_preprocessed, read_image, read_preprocessed
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What became of one case.
+
+    Attributes:
+        case: identifier.
+        status: "made" now, "kept" from before, "empty" (nothing found, now or before), or "failed".
+        supervoxels: how many there are.
+        voxels: sum of their voxels.
+        seconds: time spent now.
+        message: why it failed or is empty, and anything odd; one sentence, or nothing.
+    """
+
+    case: str
+    status: Literal["made", "kept", "empty", "failed"]
+    supervoxels: int = 0
+    voxels: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A case to be done: how to read it, and in which format to write."""
+
+    name: str
+    read: Callable[[], Volume]
+    ending: str = store.ARRAY_ENDING
+
+
+def generate_dataset(
+    dataset: str | int,
+    config: GenerationConfig | None = None,
+    *,
+    plans: str = "nnUNetPlans",
+    configuration: str = "3d_fullres",
+    device: torch.device | str | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
+    overwrite: bool = False,
+    generator: SupervoxelGenerator | None = None,
+) -> list[CaseReport]:
+    """Make the supervoxels of every case of a preprocessed nnU-Net dataset, beside its preprocessed folder.
+
+    Args:
+        dataset: ID or name ("Dataset990_Demo").
+        config: settings; ignored if `generator` is given.
+        plans: name of the plans.
+        configuration: name of the configuration, as for `nnUNetv2_train`.
+        device: where the models run; ignored if `generator` is given.
+        num_parts: share the cases out among so many processes ...
+        part_id: ... of which this is one, counting from 0.
+        overwrite: make existing supervoxels anew.
+        generator: models that are loaded already.
+
+    Raises:
+        UserError: the dataset isn't preprocessed, or config, checkpoint or device are unfit. Never for a single case.
+    """
+    source, preprocessed, spacing, patch_size = _locate(dataset, plans, configuration)
+    cases_of = open_preprocessed(preprocessed)
+    generator = generator or SupervoxelGenerator(config, device)
+    target = store.supervoxel_folder(source, preprocessed.name)
+    channels = generator.config.channel
+    cases = [
+        _Case(name, partial(read_preprocessed, cases_of, name, channels, spacing))
+        for name in sorted(cases_of.identifiers)
+    ]
+    return _generate(cases[part_id::num_parts], generator, target, overwrite, source.name, patch_size)
+
+
+def generate_folder(
+    images: Path,
+    output: Path,
+    config: GenerationConfig | None = None,
+    *,
+    device: torch.device | str | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
+    overwrite: bool = False,
+    generator: SupervoxelGenerator | None = None,
+) -> list[CaseReport]:
+    """Make the supervoxels of every image in a folder.
+
+    Args:
+        images: folder; the config's `file_format` and `excluded_strings` say which of its files.
+        output: folder, made if missing. Blosc2 arrays give triples as beside a dataset; other formats a 4D image in
+            the input's format and geometry, one volume per supervoxel (NIfTI where the format can't hold 4D).
+        config: settings; ignored if `generator` is given.
+        device: where the models run; ignored if `generator` is given.
+        num_parts: share the images out among so many processes ...
+        part_id: ... of which this is one, counting from 0.
+        overwrite: make existing supervoxels anew.
+        generator: models that are loaded already.
+
+    Raises:
+        UserError: no image is found, or config, checkpoint or device are unfit. Never for a single image.
+    """
+    config = generator.config if generator else config or GenerationConfig()
+    paths = _find_images(images, config)
+    generator = generator or SupervoxelGenerator(config, device)
+
+    cases = [
+        _Case(name, partial(read_image, path, config.channel), store.writable_ending(ending))
+        for name, (path, ending) in sorted(paths.items())
+    ]
+    return _generate(cases[part_id::num_parts], generator, output, overwrite, images.name)
+
+
+def _generate(
+    cases: Sequence[_Case],
+    generator: SupervoxelGenerator,
+    target: Path,
+    overwrite: bool,
+    title: str,
+    patch_size: Sequence[int] = store.DEFAULT_PATCH_SIZE,
+) -> list[CaseReport]:
+    """Do the cases that are not done yet, one after the other."""
+    reports = []
+    for case in _with_progress(cases, title):
+        start = time.perf_counter()
+        try:
+            if not overwrite and store.is_done(target, case.name, case.ending):
+                report = _kept(target, case)
+            else:
+                volume = case.read()
+                supervoxels = generator(volume.array, volume.spacing, case.name)
+                provenance = {"case": case.name, **generator.provenance}
+                store.write_case(target, case.name, supervoxels, provenance, patch_size, case.ending, volume.header)
+                report = _made(case, supervoxels, time.perf_counter() - start)
+        except Exception as error:  # one bad case must not stop the others
+            report = CaseReport(case.name, "failed", seconds=time.perf_counter() - start, message=_reason(error))
+        if report.message:
+            tqdm.write(f"{case.name}: {report.status}: {report.message}")
+        reports.append(report)
+        free_memory()
+    return reports
+
+
+def _made(case: _Case, supervoxels: SupervoxelSet, seconds: float) -> CaseReport:
+    status = "made" if len(supervoxels) else "empty"
+    return CaseReport(case.name, status, len(supervoxels), supervoxels.voxels, seconds, "; ".join(supervoxels.notes))
+
+
+def _kept(target: Path, case: _Case) -> CaseReport:
+    known = store.read_provenance(target, case.name)
+    voxels = sum(supervoxel["voxels"] for supervoxel in known["supervoxels"])
+    return CaseReport(case.name, "kept" if known["n"] else "empty", known["n"], voxels)
+
+
+def _with_progress(cases: Sequence[_Case], title: str) -> Iterable[_Case]:
+    with tqdm(cases, desc=title, unit="case") as progress:
+        for case in progress:
+            progress.set_postfix_str(case.name)
+            yield case
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if is_out_of_memory(error):
+        return (
+            "it doesn't fit into memory, not even with one object and one point at a time; "
+            "use -device cpu, or a machine with more memory."
+        )
+    lines = str(error).splitlines() or [""]
+    return f"unexpected {type(error).__name__}: {lines[0]} (please report this)"
+
+
+def _locate(
+    dataset: str | int, plans: str, configuration: str
+) -> tuple[Path, Path, tuple[float, ...], tuple[int, ...]]:
+    """The dataset's folder, its preprocessed folder, and spacing (z, y, x) and patch size of the configuration."""
+    if not nnUNet_preprocessed.is_set():
+        raise UserError("The environment variable nnUNet_preprocessed is not set; export the folder's path.")
+    try:
+        name = maybe_convert_to_dataset_name(dataset)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"There is no dataset {dataset} in {nnUNet_preprocessed}; "
+            f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
+        ) from error
+    folder = Path(nnUNet_preprocessed) / name
+    plans_file = folder / f"{plans}.json"
+    if not plans_file.is_file():
+        raise UserError(f"{name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
+    manager = PlansManager(load_json(str(plans_file)))
+    if configuration not in manager.available_configurations:
+        raise UserError(
+            f"The plans {plans} of {name} have no configuration '{configuration}'; "
+            f"there are: {', '.join(manager.available_configurations)}."
+        )
+    settings = manager.get_configuration(configuration)
+    spacing = tuple(settings.spacing)
+    if len(spacing) == 2:  # 2D configurations leave the first axis as it is
+        first = manager.transpose_forward[0]
+        spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
+    return folder, folder / settings.data_identifier, spacing, tuple(settings.patch_size)
+
+
+def _find_images(folder: Path, config: GenerationConfig) -> dict[str, tuple[Path, str]]:
+    """Images by case name, each with the ending that it matched."""
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    found: dict[str, tuple[Path, str]] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((e for e in config.file_format if path.name.lower().endswith(e.lower())), None)
+        if ending is None or not path.is_file() or any(part in path.name for part in config.excluded_strings):
+            continue
+        name = path.name[: -len(ending)]
+        if name in found:
+            raise UserError(f"{path} and {found[name][0]} would have the same name in the output; keep one of them.")
+        found[name] = path, ending
+    if not found:
+        raise UserError(
+            f"{folder} holds no file that ends with {' or '.join(config.file_format)}"
+            f"{' and contains none of ' + ', '.join(config.excluded_strings) if config.excluded_strings else ''}; "
+            "set file_format in the config to what is there."
+        )
+    return found

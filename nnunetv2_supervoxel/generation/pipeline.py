@@ -1,0 +1,160 @@
+"""The pipeline that joins the steps: load the models once, call it on an array, get a `SupervoxelSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.generation.components import bounding_box, seed_component
+from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite, to_uint8_rgb
+from nnunetv2_supervoxel.generation.keyframes import draw_keyframes
+from nnunetv2_supervoxel.generation.propagation import Propagator, Track
+from nnunetv2_supervoxel.generation.proposals import Proposal, Proposer
+from nnunetv2_supervoxel.randomness import case_generator
+from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+
+_PACKAGES = ("nnunetv2-supervoxel", "nnunetv2", "torch", "torchvision", "segment-anything", "sam2", "numpy")
+
+
+class SupervoxelGenerator:
+    """Makes supervoxels of images.
+
+    Args:
+        config: checkpoints and settings; the default takes SAM vit_h and SAM 2.1 large.
+        device: "cuda", "cuda:1", "cpu", "mps"; default CUDA where there is one.
+
+    Raises:
+        UserError: a checkpoint or the device is missing or unfit.
+    """
+
+    def __init__(self, config: GenerationConfig | None = None, device: torch.device | str | None = None) -> None:
+        self.config = config or GenerationConfig()
+        self.device = _usable_device(device)
+        sam = load_sam(self.config.sam1_checkpoint, self.device)
+        sam2 = load_sam2(self.config.sam2_checkpoint, self.device)
+        self._checkpoints = {
+            "sam1": {"name": sam.name, "sha256": sam.sha256},
+            "sam2": {"name": sam2.name, "sha256": sam2.sha256},
+        }
+        self._propose = Proposer(sam.model, self.config)
+        self._propagate = Propagator(sam2.model, self.config.objects_per_batch, self.config.precision)
+
+    @property
+    def provenance(self) -> dict:
+        """What made the supervoxels, ready for JSON: packages, checkpoints, config (the seed among it), device."""
+        return {
+            "packages": {package: version(package) for package in _PACKAGES},
+            "checkpoints": self._checkpoints,
+            "config": self.config.model_dump(mode="json"),
+            "device": self.device.type,
+        }
+
+    def __call__(
+        self, array: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), name: str = "volume"
+    ) -> SupervoxelSet:
+        """Make the supervoxels of one image.
+
+        Args:
+            array: (z, y, x), or (c, z, y, x) with one to three channels, any real type.
+            spacing: voxel size (z, y, x) in mm; kept with the result.
+            name: case identifier; with the seed it decides all that is random.
+
+        Raises:
+            UserError: the array has another shape, or complex voxels.
+        """
+        volume = _checked(array)
+        shape, spacing = volume.shape[1:], tuple(float(size) for size in spacing)
+        not_finite = count_not_finite(volume)
+        notes = [f"{not_finite} voxels are NaN or infinite"] if not_finite else []
+        sliced = np.moveaxis(volume, 1 + self.config.axis, 1)
+        window = IntensityWindow.of(volume, self.config.intensity_percentiles)
+        if window.is_constant:
+            return SupervoxelSet(shape, (), spacing, (*notes, "the image is constant"))
+
+        keyframe, proposals = self._proposals(sliced, window, name)
+        if not proposals:
+            return SupervoxelSet(shape, (), spacing, (*notes, "SAM proposed no object"))
+        tracks = self._tracks(sliced, window, proposals, keyframe)
+        found = [self._supervoxel(track, proposal, keyframe) for track, proposal in zip(tracks, proposals, strict=True)]
+        supervoxels = tuple(supervoxel for supervoxel in found if supervoxel is not None)
+        if not supervoxels:
+            notes.append("SAM 2 kept none of the proposals")
+        return SupervoxelSet(shape, supervoxels, spacing, tuple(notes))
+
+    def _proposals(self, sliced: np.ndarray, window: IntensityWindow, name: str) -> tuple[int, list[Proposal]]:
+        """The first drawn keyframe slice with proposals, and `masks_per_image` of them drawn at random."""
+        rng = case_generator(self.config.seed, name, "keyframe")
+        for keyframe in draw_keyframes(sliced.shape[1], self.config.max_keyframes, rng):
+            proposals = self._propose(to_uint8_rgb(window(sliced[:, keyframe])))
+            if proposals:
+                order = case_generator(self.config.seed, name, "proposals").permutation(len(proposals))
+                return keyframe, [proposals[i] for i in order[: self.config.masks_per_image]]
+        return 0, []
+
+    def _tracks(
+        self, sliced: np.ndarray, window: IntensityWindow, proposals: list[Proposal], keyframe: int
+    ) -> list[Track]:
+        frames = sliced.shape[1]
+        seeds = np.stack([proposal.mask for proposal in proposals])
+        if frames > 1:
+            return self._propagate(lambda frame: window(sliced[:, frame]), frames, seeds, keyframe)
+        tracks = [Track((1, *seeds.shape[1:])) for _ in seeds]
+        for track, seed in zip(tracks, seeds, strict=True):
+            track[0] = seed
+        return tracks
+
+    def _supervoxel(self, track: Track, proposal: Proposal, keyframe: int) -> Supervoxel | None:
+        """The part of a track that is connected with its seed, turned back into the volume's axes."""
+        box = track.box()
+        if box is None:
+            return None
+        mask = track.in_box(box)
+        seed = np.zeros_like(mask)
+        seed[keyframe - box[0].start] = proposal.mask[box[1:]]
+        component = seed_component(mask, seed)
+        if component is None:
+            return None
+        tight = bounding_box(component)
+        origin = [outer.start + inner.start for outer, inner in zip(box, tight, strict=True)]
+        origin.insert(self.config.axis, origin.pop(0))
+        return Supervoxel(
+            mask=np.ascontiguousarray(np.moveaxis(component[tight], 0, self.config.axis)),
+            origin=tuple(origin),
+            axis=self.config.axis,
+            keyframe=keyframe,
+            predicted_iou=round(proposal.predicted_iou, 6),
+            stability_score=round(proposal.stability_score, 6),
+        )
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
+    """The array as (c, z, y, x)."""
+    array = np.asarray(array)
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or not 1 <= len(array) <= 3 or not array.size:
+        raise UserError(
+            f"An image (z, y, x) or (1 to 3 channels, z, y, x) was expected, not one of shape {array.shape}."
+        )
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"An image of real numbers was expected, not of {array.dtype}.")
+    return array
+
+
+def _usable_device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+        torch.zeros(1, device=device)
+    except Exception as error:  # PyTorch raises AssertionError, RuntimeError and others for absent devices
+        raise UserError(
+            f"The device '{device}' can't be used ({str(error).splitlines()[0]}); take another, such as -device cpu."
+        ) from error
+    return device

@@ -1,0 +1,300 @@
+"""Masks on one slice carried through the volume with SAM 2 (Ravi et al., 2024).
+
+The model is driven through `SAM2Base.track_step`, with all objects of a case in one batch. What each object gets is
+what the official `SAM2VideoPredictor` gives it when it is tracked alone, from a fresh state for each direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from sam2.modeling.sam2_base import SAM2Base
+
+from nnunetv2_supervoxel.generation.components import bounding_box
+from nnunetv2_supervoxel.generation.memory import free_memory, halve_until_it_fits, is_out_of_memory
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+FrameReader = Callable[[int], np.ndarray]
+"""Gives slice `i` as float32 (3, h, w) in [0, 1]; called only for slices that some object reaches."""
+
+
+class Track:
+    """One object's masks, slice by slice, each kept in its bounding box.
+
+    Args:
+        shape: (slices, h, w) of the volume.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self._crops: dict[int, tuple[tuple[slice, ...], np.ndarray]] = {}
+
+    def __setitem__(self, frame: int, mask: np.ndarray) -> None:
+        """Set the mask (h, w) of a slice."""
+        box = bounding_box(mask)
+        if box is not None:
+            self._crops[frame] = box, mask[box].copy()
+
+    def box(self) -> tuple[slice, slice, slice] | None:
+        """Bounding box of the whole object; None if it is empty."""
+        if not self._crops:
+            return None
+        boxes = [box for box, _ in self._crops.values()]
+        spans = [slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in (0, 1)]
+        return slice(min(self._crops), max(self._crops) + 1), spans[0], spans[1]
+
+    def in_box(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The object as a boolean array of the box's shape."""
+        frames, rows, columns = box
+        mask = np.zeros([side.stop - side.start for side in box], bool)
+        for frame, ((crop_rows, crop_columns), crop) in self._crops.items():
+            mask[
+                frame - frames.start,
+                crop_rows.start - rows.start : crop_rows.stop - rows.start,
+                crop_columns.start - columns.start : crop_columns.stop - columns.start,
+            ] = crop
+        return mask
+
+
+@dataclass
+class _Features:
+    """SAM 2's encoding of one slice, batch size 1, in the form that `track_step` takes."""
+
+    vision: list[torch.Tensor]
+    positions: list[torch.Tensor]
+    sizes: list[tuple[int, int]]
+
+    def expanded(self, objects: int) -> dict:
+        return {
+            "current_vision_feats": [feature.expand(-1, objects, -1) for feature in self.vision],
+            "current_vision_pos_embeds": [position.expand(-1, objects, -1) for position in self.positions],
+            "feat_sizes": self.sizes,
+        }
+
+
+class Propagator:
+    """Carries seed masks through a volume.
+
+    Args:
+        sam2: the model; it decides the device.
+        objects_per_batch: objects tracked at once; halved when memory runs out.
+        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 on CUDA and float32 elsewhere.
+    """
+
+    def __init__(self, sam2: SAM2Base, objects_per_batch: int = 20, precision: str = "auto") -> None:
+        self._model = sam2
+        self._device = sam2.device
+        self._objects_per_batch = objects_per_batch
+        if precision == "auto":
+            precision = "bfloat16" if self._device.type == "cuda" else "float32"
+        self._bfloat16 = precision == "bfloat16"
+        self._mean = torch.tensor(IMAGENET_MEAN, device=self._device).view(3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD, device=self._device).view(3, 1, 1)
+
+    def __call__(self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int) -> list[Track]:
+        """Track objects from the keyframe to both ends.
+
+        A track ends at the first slice whose mask is not 26-adjacent to the one on the slice before: nothing that
+        follows could be connected with the seed.
+
+        Args:
+            read_frame: gives a slice.
+            frames: number of slices.
+            seeds: boolean (n, h, w), the objects on the keyframe slice.
+            keyframe: index of that slice.
+
+        Returns:
+            One track per seed.
+
+        Raises:
+            MemoryError, torch.OutOfMemoryError: one object alone, with its state on the CPU, doesn't fit.
+        """
+        try:
+            tracks, self._objects_per_batch = halve_until_it_fits(
+                lambda batch: self._in_batches(read_frame, frames, seeds, keyframe, batch, self._device),
+                self._objects_per_batch,
+            )
+            return tracks
+        except Exception as error:
+            if not is_out_of_memory(error) or self._device.type == "cpu":
+                raise
+        free_memory()
+        self._objects_per_batch = 1
+        return self._in_batches(read_frame, frames, seeds, keyframe, 1, torch.device("cpu"))
+
+    def _in_batches(
+        self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int, batch: int, state: torch.device
+    ) -> list[Track]:
+        tracks: list[Track] = []
+        for start in range(0, len(seeds), batch):
+            tracks += self._track(read_frame, frames, seeds[start : start + batch], keyframe, state)
+        return tracks
+
+    @torch.inference_mode()
+    def _track(
+        self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int, state_device: torch.device
+    ) -> list[Track]:
+        tracks = [Track((frames, *seeds.shape[1:])) for _ in seeds]
+        with self._autocast():
+            seeded = self._seed(self._encode(read_frame(keyframe)), seeds, keyframe, frames)
+            masks = self._to_image(seeded["pred_masks"], seeds.shape[1:])
+            for track, mask in zip(tracks, masks.cpu().numpy(), strict=True):
+                track[keyframe] = mask
+            for order in (range(keyframe + 1, frames), range(keyframe - 1, -1, -1)):
+                bank = _MemoryBank(self._model, keyframe, seeded, state_device)
+                self._follow(read_frame, order, frames, bank, masks, tracks)
+        return tracks
+
+    def _follow(
+        self,
+        read_frame: FrameReader,
+        order: range,
+        frames: int,
+        bank: _MemoryBank,
+        before: torch.Tensor,
+        tracks: list[Track],
+    ) -> None:
+        """Track in one direction; `before` (objects, h, w) are the masks on the keyframe."""
+        alive = list(range(len(tracks)))
+        for frame in order:
+            features = self._encode(read_frame(frame))
+            output = self._model.track_step(
+                frame_idx=frame,
+                is_init_cond_frame=False,
+                point_inputs=None,
+                mask_inputs=None,
+                output_dict=bank.outputs,
+                num_frames=frames,
+                track_in_reverse=order.step < 0,
+                **features.expanded(len(alive)),
+            )
+            masks = self._to_image(output["pred_masks"], before.shape[1:])
+            going_on = torch.nonzero(_touching(before, masks)).flatten()
+            if not len(going_on):
+                return
+            bank.add(frame, output, order.step)
+            if len(going_on) < len(alive):
+                bank.keep(going_on)
+                masks = masks[going_on]
+                alive = [alive[i] for i in going_on.tolist()]
+            for index, mask in zip(alive, masks.cpu().numpy(), strict=True):
+                tracks[index][frame] = mask
+            before = masks
+
+    def _seed(self, features: _Features, seeds: np.ndarray, keyframe: int, frames: int) -> dict:
+        """The conditioning frame's output, as the official predictor's `add_new_mask` and preflight make it."""
+        masks = F.interpolate(
+            torch.from_numpy(seeds[:, None].astype(np.float32)).to(self._device),
+            size=(self._model.image_size, self._model.image_size),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        expanded = features.expanded(len(seeds))
+        output = self._model.track_step(
+            frame_idx=keyframe,
+            is_init_cond_frame=True,
+            point_inputs=None,
+            mask_inputs=(masks >= 0.5).float(),
+            output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
+            num_frames=frames,
+            run_mem_encoder=False,
+            **expanded,
+        )
+        # The predictor encodes the memory not from the mask that it was given, but from what is left of it at a
+        # quarter of the resolution, and as a mask "from points", which it binarises.
+        output["maskmem_features"], output["maskmem_pos_enc"] = self._model._encode_new_memory(
+            current_vision_feats=expanded["current_vision_feats"],
+            feat_sizes=features.sizes,
+            pred_masks_high_res=F.interpolate(
+                output["pred_masks"],
+                size=(self._model.image_size, self._model.image_size),
+                mode="bilinear",
+                align_corners=False,
+            ),
+            object_score_logits=output["object_score_logits"],
+            is_mask_from_pts=True,
+        )
+        return output
+
+    def _encode(self, frame: np.ndarray) -> _Features:
+        """Resize a slice to the model's square, normalise, and run the image encoder."""
+        image = F.interpolate(
+            torch.from_numpy(frame).to(self._device)[None],
+            size=(self._model.image_size, self._model.image_size),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        encoded = self._model.forward_image((image - self._mean) / self._std)
+        _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
+        return _Features(vision, positions, sizes)
+
+    @staticmethod
+    def _to_image(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Low-resolution logits (objects, 1, h/4, w/4) as masks (objects, *size)."""
+        return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)[:, 0] > 0
+
+    def _autocast(self) -> AbstractContextManager:
+        return torch.autocast(self._device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+
+class _MemoryBank:
+    """What the model may look back at: the keyframe, the last memories and the last object pointers, nothing older.
+
+    Args:
+        model: its sizes say how far it looks back.
+        keyframe: index of the conditioning frame.
+        seeded: that frame's output.
+        device: where memories are stored.
+    """
+
+    def __init__(self, model: SAM2Base, keyframe: int, seeded: dict, device: torch.device) -> None:
+        self._memories = model.num_maskmem - 1
+        self._pointers = model.max_obj_ptrs_in_encoder - 1
+        self._device = device
+        self.outputs = {"cond_frame_outputs": {keyframe: self._compact(seeded)}, "non_cond_frame_outputs": {}}
+
+    def add(self, frame: int, output: dict, step: int) -> None:
+        """Remember a frame's output, `step` being the direction, and forget what lies too far behind."""
+        recent = self.outputs["non_cond_frame_outputs"]
+        recent[frame] = self._compact(output)
+        recent.pop(frame - step * self._pointers, None)
+        if (out_of_reach := recent.get(frame - step * self._memories)) is not None:
+            out_of_reach["maskmem_features"] = out_of_reach["maskmem_pos_enc"] = None
+
+    def keep(self, objects: torch.Tensor) -> None:
+        """Forget all objects but these (indices into the batch)."""
+        for output in self._all():
+            for key in ("maskmem_features", "obj_ptr"):
+                if output[key] is not None:
+                    output[key] = output[key][objects.to(output[key].device)]
+            if output["maskmem_pos_enc"] is not None:
+                output["maskmem_pos_enc"] = [part[: len(objects)] for part in output["maskmem_pos_enc"]]
+
+    def _all(self) -> Iterator[dict]:
+        for outputs in self.outputs.values():
+            yield from outputs.values()
+
+    def _compact(self, output: dict) -> dict:
+        """The part that later frames read; memories as bfloat16, like the official predictor keeps them."""
+        objects = len(output["obj_ptr"])
+        return {
+            "maskmem_features": output["maskmem_features"].to(self._device, torch.bfloat16),
+            # The same for all objects, so one copy seen several times.
+            "maskmem_pos_enc": [part[:1].expand(objects, -1, -1, -1) for part in output["maskmem_pos_enc"]],
+            "obj_ptr": output["obj_ptr"],
+        }
+
+
+def _touching(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Whether masks (objects, h, w) on neighbouring slices are 26-adjacent: boolean (objects,)."""
+    reach = F.max_pool2d(before[:, None].float(), kernel_size=3, stride=1, padding=1)[:, 0] > 0
+    return (reach & after).flatten(1).any(1)

@@ -1,0 +1,108 @@
+"""Objects on one slice, as proposed by SAM's automatic mask generator (Kirillov et al., 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import segment_anything.automatic_mask_generator as official
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
+from torchvision.ops.boxes import batched_nms
+
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.generation.memory import halve_until_it_fits
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A 2D mask on a keyframe slice.
+
+    Attributes:
+        mask: boolean (h, w).
+        predicted_iou: SAM's estimate of the mask's quality.
+        stability_score: SAM's stability score.
+    """
+
+    mask: np.ndarray
+    predicted_iou: float
+    stability_score: float
+
+
+class Proposer:
+    """Runs the automatic mask generator with the config's thresholds.
+
+    Args:
+        sam: the model; it decides the device.
+        config: thresholds and grid.
+    """
+
+    def __init__(self, sam: Sam, config: GenerationConfig) -> None:
+        self._config = config
+        self._points_per_batch = config.points_per_batch
+        self._generator = SamAutomaticMaskGenerator(
+            sam,
+            points_per_side=config.points_per_side,
+            points_per_batch=config.points_per_batch,
+            pred_iou_thresh=config.pred_iou_thresh,
+            stability_score_thresh=config.stability_score_thresh,
+            stability_score_offset=config.stability_score_offset,
+            box_nms_thresh=config.box_nms_thresh,
+            crop_n_layers=config.crop_n_layers,
+            crop_nms_thresh=config.crop_nms_thresh,
+            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
+            min_mask_region_area=config.min_mask_region_area,
+        )
+        if sam.device.type == "mps":
+            self._generator.predictor.transform = _Float32Coordinates(sam.image_encoder.img_size)
+
+    def __call__(self, image: np.ndarray) -> list[Proposal]:
+        """Propose objects on an image, best predicted IoU first.
+
+        Args:
+            image: uint8 (h, w, 3).
+        """
+        records, self._points_per_batch = halve_until_it_fits(
+            lambda points: self._generate(image, points), self._points_per_batch
+        )
+        smallest, largest = self._config.min_proposal_area, self._config.max_proposal_share * image[..., 0].size
+        proposals = [
+            Proposal(record["segmentation"].astype(bool), record["predicted_iou"], record["stability_score"])
+            for record in records
+            if smallest <= np.count_nonzero(record["segmentation"]) <= largest
+        ]
+        return sorted(proposals, key=lambda proposal: -proposal.predicted_iou)
+
+    def _generate(self, image: np.ndarray, points_per_batch: int) -> list[dict]:
+        self._generator.points_per_batch = points_per_batch
+        with torch.inference_mode(), _categories_on_the_boxes_device():
+            return self._generator.generate(image)
+
+
+@contextmanager
+def _categories_on_the_boxes_device() -> Iterator[None]:
+    """Let non-maximum suppression work on CUDA for any number of boxes.
+
+    segment-anything 1.0 (the one on PyPI) builds the categories on the CPU, on which torchvision stumbles as soon as
+    it takes its per-class path (more than some 5,000 boxes on CUDA). Meta's repository has it mended.
+    """
+
+    def on_one_device(
+        boxes: torch.Tensor, scores: torch.Tensor, categories: torch.Tensor, iou_threshold: float
+    ) -> torch.Tensor:
+        return batched_nms(boxes, scores.to(boxes.device), categories.to(boxes.device), iou_threshold)
+
+    with mock.patch.object(official, "batched_nms", on_one_device):
+        yield
+
+
+class _Float32Coordinates(ResizeLongestSide):
+    """Apple's MPS has no float64, in which segment-anything computes the prompts' coordinates."""
+
+    def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
+        return super().apply_coords(coords, original_size).astype(np.float32)

@@ -1,0 +1,147 @@
+"""Reading images: nnU-Net's preprocessed cases through its own dataset classes, anything else through SimpleITK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
+
+from nnunetv2_supervoxel.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image as generation wants it.
+
+    Attributes:
+        array: (c, z, y, x), the channels to show.
+        spacing: voxel size (z, y, x) in mm.
+        source: the file it came from.
+        header: SimpleITK image without voxels that carries the geometry; None for nnU-Net's own files.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, float, float]
+    source: Path
+    header: Header | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """Geometry of a 3D SimpleITK image: everything in ITK's (x, y, z) order."""
+
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
+    """nnU-Net's own dataset object for a folder of preprocessed cases (blosc2, or the older npz).
+
+    Raises:
+        UserError: the folder is missing, empty, or holds other files too.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}; run nnUNetv2_plan_and_preprocess for this dataset first.")
+    if not any(folder.iterdir()):
+        raise UserError(f"{folder} is empty; run nnUNetv2_plan_and_preprocess for this dataset first.")
+    try:
+        return infer_dataset_class(str(folder))(str(folder))
+    except (AssertionError, KeyError) as error:
+        raise UserError(
+            f"{folder} isn't a folder of preprocessed cases that nnU-Net can read: it must hold .b2nd and .pkl files "
+            "only (or .npz and .pkl); remove what doesn't belong there."
+        ) from error
+
+
+def read_preprocessed(
+    dataset: nnUNetBaseDataset, case: str, channels: Sequence[int], spacing: Sequence[float]
+) -> Volume:
+    """One case of a preprocessed dataset.
+
+    Args:
+        dataset: from `open_preprocessed`.
+        case: its identifier.
+        channels: which image channels to take.
+        spacing: voxel size (z, y, x) in mm after preprocessing, from the plans.
+
+    Raises:
+        UserError: the file is damaged, or has too few channels.
+    """
+    source = Path(dataset.source_folder) / case
+    try:
+        data = dataset.load_case(case)[0]
+        return Volume(_take_channels(data, channels, source), tuple(spacing), source)
+    except UserError:
+        raise
+    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+        raise UserError(f"{source} can't be read ({_first_line(error)}); preprocess the dataset again.") from error
+
+
+def read_image(path: Path, channels: Sequence[int]) -> Volume:
+    """A 2D, 3D or 4D image, scalar or with several components, or a Blosc2 array (c, z, y, x) or (z, y, x).
+
+    2D images become one slice; the fourth axis and the components become channels.
+
+    Raises:
+        UserError: the file is damaged, is no such image, or has too few channels.
+    """
+    if path.suffix == ".b2nd":
+        return _read_blosc2(path, channels)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} can't be read as an image ({_first_line(error)}).") from error
+    array = sitk.GetArrayViewFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.moveaxis(array, -1, 0)
+    elif image.GetDimension() < 4:
+        array = array[None]
+    if image.GetDimension() == 2:
+        array = array[:, None]
+    if array.ndim != 4:
+        raise UserError(f"{path} has {image.GetDimension()} dimensions; 2, 3 or 4 can be read.")
+    if np.iscomplexobj(array):
+        raise UserError(f"{path} holds complex numbers; take its magnitude first.")
+    header = _header(image)
+    return Volume(_take_channels(array, channels, path), header.spacing[::-1], path, header)
+
+
+def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
+    try:
+        data = blosc2.open(str(path), mode="r")
+        array = data[:]
+    except Exception as error:
+        raise UserError(f"{path} can't be read as a Blosc2 array ({_first_line(error)}).") from error
+    if array.ndim not in (3, 4):
+        raise UserError(f"{path} has {array.ndim} dimensions; (c, z, y, x) or (z, y, x) was expected.")
+    return Volume(_take_channels(array if array.ndim == 4 else array[None], channels, path), (1.0, 1.0, 1.0), path)
+
+
+def _take_channels(data: np.ndarray, channels: Sequence[int], source: Path) -> np.ndarray:
+    """Copy of the wanted channels: (c, z, y, x)."""
+    if max(channels) >= data.shape[0]:
+        raise UserError(
+            f"{source} has {data.shape[0]} channel(s), so channel {max(channels)} of the config doesn't exist "
+            "(counting starts at 0)."
+        )
+    return np.stack([np.asarray(data[channel]) for channel in channels])
+
+
+def _header(image: sitk.Image) -> Header:
+    """The geometry of the first three axes; a missing third one is added with 1 mm."""
+    dimension = image.GetDimension()
+    direction = np.eye(max(3, dimension))
+    direction[:dimension, :dimension] = np.reshape(image.GetDirection(), (dimension, dimension))
+    spacing, origin = (*image.GetSpacing(), 1.0), (*image.GetOrigin(), 0.0)
+    return Header(spacing[:3], origin[:3], tuple(direction[:3, :3].ravel().tolist()))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
