@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from nnunetv2_supervoxel.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+InteractionKind = Literal["point", "box", "scribble", "lasso"]
 Config = TypeVar("Config", bound="_Config")
 
 
@@ -114,6 +115,71 @@ class GenerationConfig(_Config):
         if percentiles[0] >= percentiles[1]:
             raise ValueError("the first percentile must be below the second")
         return percentiles
+
+
+class PromptTrainingConfig(_Config):
+    """How SupervoxelPromptTrainer trains and validates. What is left at null comes from nnU-Net."""
+
+    num_epochs: Annotated[int, Field(ge=1)] = 1000
+    """Epochs; the trainers named after a length (SupervoxelPromptTrainer_5epochs) go by their name."""
+
+    num_iterations_per_epoch: Annotated[int, Field(ge=1)] = 250
+    """Training steps per epoch."""
+
+    num_val_iterations_per_epoch: Annotated[int, Field(ge=1)] = 50
+    """Validation batches per epoch."""
+
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Patches per step, over all GPUs; null: the plans' batch size."""
+
+    initial_lr: Annotated[float, Field(gt=0)] = 1e-2
+    """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
+
+    real_label_fraction: Fraction = 0.0
+    """Probability that a training object is a connected component of a real label instead of a supervoxel."""
+
+    min_target_voxels: Annotated[int, Field(ge=1)] = 50
+    """Objects with fewer voxels in the patch are drawn anew."""
+
+    datasets: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Further preprocessed datasets to train on, ID or name: weight; the command line's dataset has weight 1."""
+
+    max_rounds: Annotated[int, Field(ge=1)] = 4
+    """Interactions in one training step: 1 to this many, drawn evenly; the loss looks at the last one's prediction."""
+
+    interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = {
+        "point": 0.4,
+        "box": 0.2,
+        "scribble": 0.2,
+        "lasso": 0.2,
+    }
+    """Interaction types and how often each is drawn (relative weights); one that is left out is never drawn."""
+
+    point_radius: Annotated[int, Field(ge=1)] = 4
+    """Radius of a point's ball in voxels; nnInteractive's models use 4."""
+
+    interaction_decay: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """Older interactions fade by this factor with every new one; nnInteractive's default is 0.98."""
+
+    validation_interactions: Annotated[int, Field(ge=1)] = 5
+    """Final validation: interactions per object."""
+
+    validation_objects_per_case: Annotated[int, Field(ge=1)] = 20
+    """Final validation: supervoxels, and as many components of real labels, per case at most."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _names_as_text(cls, datasets: object) -> object:
+        if datasets is None:
+            return {}
+        return {str(name): weight for name, weight in datasets.items()} if isinstance(datasets, dict) else datasets
+
+    @field_validator("interactions")
+    @classmethod
+    def _something_to_draw(cls, weights: dict[str, float]) -> dict[str, float]:
+        if not sum(weights.values()) > 0:
+            raise ValueError("at least one interaction type needs a weight above 0")
+        return weights
 
 
 def load_config(path: Path | str, config_class: type[Config]) -> Config:
