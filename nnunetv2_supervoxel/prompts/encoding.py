@@ -1,0 +1,45 @@
+"""Interactions as the seven input channels that follow the image, laid out as nnInteractive's sessions do.
+
+0 previous segmentation, 1/2 box and lasso (positive/negative), 3/4 point, 5/6 scribble. Reference: the installed
+``nninteractive`` package (>= 2.5), ``nnInteractiveInferenceSession``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from nnunetv2_supervoxel.config import InteractionKind
+from nnunetv2_supervoxel.prompts.interaction import Interaction
+
+NUM_CHANNELS = 7
+PREVIOUS_SEGMENTATION = 0
+POSITIVE_NEGATIVE: dict[InteractionKind, tuple[int, int]] = {
+    "box": (1, 2),
+    "lasso": (1, 2),
+    "point": (3, 4),
+    "scribble": (5, 6),
+}
+
+
+def add_interaction(channels: torch.Tensor, interaction: Interaction, decay: float) -> None:
+    """Fade all older interactions and enter a new one, in place.
+
+    The session stamps new prompts ever stronger and divides by the newest strength before the network sees them, which
+    is the same. The previous segmentation never fades.
+
+    Args:
+        channels: float (7, z, y, x).
+        interaction: what lies outside the channels is cut off.
+        decay: factor for what is there already, in (0, 1].
+    """
+    channels[PREVIOUS_SEGMENTATION + 1 :] *= decay
+    into, part = [], []
+    for start, length, size in zip(interaction.origin, interaction.stamp.shape, channels.shape[1:], strict=True):
+        first, last = max(0, start), min(size, start + length)
+        if last <= first:
+            return
+        into.append(slice(first, last))
+        part.append(slice(first - start, last - start))
+    channel = POSITIVE_NEGATIVE[interaction.kind][0 if interaction.positive else 1]
+    view = channels[(channel, *into)]
+    torch.maximum(view, torch.tensor(interaction.stamp[tuple(part)]).to(view), out=view)

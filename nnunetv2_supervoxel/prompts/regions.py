@@ -1,0 +1,41 @@
+"""Where a prediction is wrong."""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+
+
+def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """One connected region of false negatives or false positives, larger ones more often.
+
+    Args:
+        target: boolean (z, y, x), the object.
+        prediction: boolean (z, y, x).
+        rng: draws the region, with probability proportional to its voxels.
+
+    Returns:
+        boolean (z, y, x): 26-connected, all inside the target or all outside. None if nothing is wrong.
+    """
+    wrong = target != prediction
+    box = bounding_box(wrong)
+    if box is None:
+        return None
+    kinds = np.where(wrong[box], target[box].astype(np.uint8) + 1, np.uint8(0))
+    labels = cc3d.connected_components(np.ascontiguousarray(kinds), connectivity=26)
+    sizes = np.bincount(labels.ravel()).astype(np.float64)
+    sizes[0] = 0
+    region = np.zeros_like(wrong)
+    region[box] = labels == rng.choice(len(sizes), p=sizes / sizes.sum())
+    return region
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest box that holds all of a boolean mask, as an index; None if the mask is empty."""
+    box = []
+    for axis in range(mask.ndim):
+        hits = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(hits):
+            return None
+        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
+    return tuple(box)

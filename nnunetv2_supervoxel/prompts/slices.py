@@ -1,0 +1,79 @@
+"""Users work on slices: drawing one through a region, and putting what was drawn there back into 3D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from nnunetv2_supervoxel.config import InteractionKind
+from nnunetv2_supervoxel.prompts.interaction import Interaction
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePiece:
+    """One 8-connected piece of a region's cross-section.
+
+    Attributes:
+        axis: array axis (0, 1 or 2) across which the slice was taken.
+        index: slice number along `axis`.
+        mask: boolean (h, w), True inside; cropped to the piece.
+        lower: where `mask[0, 0]` lies in the slice (voxels).
+        shape: shape of the whole slice (voxels).
+    """
+
+    axis: int
+    index: int
+    mask: np.ndarray
+    lower: tuple[int, int]
+    shape: tuple[int, int]
+
+    def voxel(self, pixel: tuple[int, int]) -> tuple[int, int, int]:
+        """Volume index (z, y, x) of a pixel of `mask`."""
+        position = [self.lower[0] + int(pixel[0]), self.lower[1] + int(pixel[1])]
+        position.insert(self.axis, self.index)
+        return tuple(position)
+
+    def interaction(self, kind: InteractionKind, positive: bool, drawn: np.ndarray, start: tuple[int, int]):
+        """What was drawn on this slice as a prompt one voxel thick.
+
+        Args:
+            kind: its type.
+            positive: its sign.
+            drawn: boolean (h, w); what lies outside the slice is cut off.
+            start: where `drawn[0, 0]` lies, in pixels of `mask`.
+        """
+        begin = [low + first for low, first in zip(self.lower, start, strict=True)]
+        inside = tuple(
+            slice(max(0, -first), max(0, min(length, size - first)))
+            for first, length, size in zip(begin, drawn.shape, self.shape, strict=True)
+        )
+        origin = [max(0, first) for first in begin]
+        origin.insert(self.axis, self.index)
+        return Interaction(kind, positive, tuple(origin), np.expand_dims(drawn[inside].astype(np.float32), self.axis))
+
+
+def draw_slice(region: np.ndarray, rng: np.random.Generator) -> SlicePiece:
+    """A slice through `region`: any of the three orientations, where the region is wide rather than at its ends.
+
+    Args:
+        region: boolean (z, y, x), at least one voxel.
+        rng: draws orientation, slice, and (by area) the piece if the slice cuts the region into several.
+    """
+    axis = int(rng.integers(3))
+    areas = np.count_nonzero(region, axis=tuple(other for other in range(3) if other != axis)).astype(np.float64)
+    weights = areas**2  # users look at the middle of an object, where it is widest
+    index = int(rng.choice(len(areas), p=weights / weights.sum()))
+    plane = np.ascontiguousarray(region.take(index, axis=axis)).astype(np.uint8)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
+    sizes = statistics[1:, cv2.CC_STAT_AREA].astype(np.float64)
+    piece = 1 + int(rng.choice(count - 1, p=sizes / sizes.sum()))
+    left, top, width, height, _ = statistics[piece]
+    mask = labels[top : top + height, left : left + width] == piece
+    return SlicePiece(axis, index, mask, (int(top), int(left)), plane.shape)
+
+
+def depth(mask: np.ndarray) -> np.ndarray:
+    """Distance (pixels) of every pixel of `mask` to the nearest one outside; beyond the array is outside."""
+    return cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

@@ -1,0 +1,70 @@
+"""The simulated user: points at an object, looks at the prediction, corrects it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunetv2_supervoxel.config import InteractionKind
+from nnunetv2_supervoxel.prompts.box import draw_box
+from nnunetv2_supervoxel.prompts.interaction import Interaction
+from nnunetv2_supervoxel.prompts.lasso import draw_lasso
+from nnunetv2_supervoxel.prompts.point import draw_point
+from nnunetv2_supervoxel.prompts.regions import draw_error_region
+from nnunetv2_supervoxel.prompts.scribble import draw_scribble
+
+
+@dataclass(frozen=True)
+class SimulatedUser:
+    """Draws prompts as a user would.
+
+    Attributes:
+        weights: how often each interaction type is drawn (relative, not all 0).
+        point_radius: of a point's ball, in voxels.
+    """
+
+    weights: Mapping[InteractionKind, float]
+    point_radius: int = 4
+
+    @property
+    def kinds(self) -> list[InteractionKind]:
+        """The types that are drawn at all."""
+        return [kind for kind, weight in self.weights.items() if weight > 0]
+
+    def first(
+        self, target: np.ndarray, rng: np.random.Generator, kind: InteractionKind | None = None
+    ) -> Interaction | None:
+        """The prompt that starts it: positive, somewhere on the object.
+
+        Args:
+            target: boolean (z, y, x), the object.
+            rng: draws the type and everything else.
+            kind: the type, if it shall not be drawn.
+
+        Returns:
+            None if the target is empty.
+        """
+        return self._draw(target, target, rng, kind) if target.any() else None
+
+    def correct(
+        self, target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator, kind: InteractionKind | None = None
+    ) -> Interaction | None:
+        """The next prompt: positive on what the prediction (boolean (z, y, x)) misses, negative on what is too much.
+
+        Returns:
+            None if the prediction is right to the voxel. Other arguments as in `first`.
+        """
+        region = draw_error_region(target, prediction, rng)
+        return None if region is None else self._draw(target, region, rng, kind)
+
+    def _draw(
+        self, target: np.ndarray, region: np.ndarray, rng: np.random.Generator, kind: InteractionKind | None
+    ) -> Interaction:
+        if kind is None:
+            weights = np.array([self.weights[kind] for kind in self.kinds], np.float64)
+            kind = self.kinds[rng.choice(len(weights), p=weights / weights.sum())]
+        if kind == "point":
+            return draw_point(target, region, rng, self.point_radius)
+        return {"box": draw_box, "scribble": draw_scribble, "lasso": draw_lasso}[kind](target, region, rng)
