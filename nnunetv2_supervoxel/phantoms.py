@@ -1,0 +1,162 @@
+"""Procedural volumes with known objects: for training the tiny checkpoints, for tests, and for trying things out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+_SMALLEST = 40  # voxels; what is left of a region must be larger, or it isn't painted
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A volume and the objects in it.
+
+    Attributes:
+        image: float32 (z, y, x), about 0 to 1.
+        labels: int16 (z, y, x), the visible regions; 0 is background.
+        parents: for region i + 1, the label of the region that it is nested in; 0 for none.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    parents: tuple[int, ...]
+
+    @cached_property
+    def objects(self) -> list[np.ndarray]:
+        """Every true object as a boolean (z, y, x) mask: each visible region, and each region with all nested in it."""
+        objects = []
+        for label in range(1, len(self.parents) + 1):
+            objects.append(self.labels == label)
+            family = self.family(label)
+            if len(family) > 1:
+                objects.append(np.isin(self.labels, family))
+        return objects
+
+    def family(self, label: int) -> list[int]:
+        """The label and those of all regions nested in it."""
+        members = [label]
+        for child, parent in enumerate(self.parents, start=1):  # parents come before their children
+            if parent in members:
+                members.append(child)
+        return members
+
+
+def make_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phantom:
+    """Draw a phantom: a body with organs that touch and nest, tubes, texture, bias, blur and noise.
+
+    Args:
+        shape: (z, y, x) in voxels, each at least 8; slices along z may be thicker than wide.
+        rng: decides everything.
+    """
+    if len(shape) != 3 or min(shape) < 8:
+        raise ValueError(f"shape must be three sizes of at least 8 voxels, not {shape}")
+    labels, parents = _paint_regions(shape, rng)
+    return Phantom(_render(labels, parents, rng), labels, tuple(parents))
+
+
+def _paint_regions(shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
+    grid = _warped_grid(shape, rng)
+    size = np.array(shape, float)
+    labels, parents = np.zeros(shape, np.int16), []
+
+    def paint(mask: np.ndarray, box: tuple[slice, ...], parent: int) -> None:
+        mask &= labels[box] == parent
+        if np.count_nonzero(mask) > _SMALLEST:
+            parents.append(parent)
+            labels[box][mask] = len(parents)
+
+    body = 0
+    if rng.random() < 0.7:
+        paint(*_ellipsoid(grid, size / 2, size * rng.uniform([0.42, 0.32, 0.32], [0.8, 0.47, 0.47]), rng, tilt=0.1), 0)
+        body = len(parents)
+    for _ in range(rng.integers(4, 11)):
+        center = size * rng.uniform(0.2, 0.8, 3)
+        scale = np.exp(rng.uniform(np.log(0.06), np.log(0.26)))
+        radii = np.maximum(size * scale * rng.uniform(0.6, 1.6, 3), (2, 4, 4))
+        make = _tube if rng.random() < 0.15 else _ellipsoid
+        before = len(parents)
+        paint(*make(grid, center, radii, rng), body)
+        outer, parent = (center, radii), len(parents)
+        while len(parents) > before and rng.random() < 0.45 and make is _ellipsoid:
+            before, (center, radii) = len(parents), outer
+            inner = np.maximum(radii * rng.uniform(0.35, 0.65, 3), (1.5, 2.5, 2.5))
+            outer = center + radii * rng.uniform(-0.25, 0.25, 3), inner
+            paint(*_ellipsoid(grid, *outer, rng), parent)
+            parent = len(parents)
+    return labels, parents
+
+
+def _warped_grid(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+    """Voxel coordinates (3, z, y, x) bent by a smooth displacement, so that no outline is a plain ellipse."""
+    grid = np.stack(np.meshgrid(*(np.arange(s, dtype=np.float32) for s in shape), indexing="ij"))
+    strength = rng.uniform(0.3, 1.0)
+    for axis, extent in enumerate(shape):
+        amplitude = strength * min(0.04 * extent, 5)
+        grid[axis] += amplitude * _smooth_noise(shape, rng, cells=rng.integers(3, 6))
+    return grid
+
+
+def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, cells: int) -> np.ndarray:
+    """Standard normal values on a coarse lattice, interpolated."""
+    lattice = rng.standard_normal((cells,) * len(shape)).astype(np.float32)
+    zoomed = ndimage.zoom(lattice, [s / cells for s in shape], order=1, grid_mode=True, mode="nearest")
+    return zoomed[tuple(slice(s) for s in shape)]
+
+
+def _ellipsoid(
+    grid: np.ndarray, center: np.ndarray, radii: np.ndarray, rng: np.random.Generator, tilt: float = 1.0
+) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """A superellipsoid, turned in the slice plane and slightly sheared along z: mask, and the box that it lies in."""
+    angle, shear = tilt * rng.uniform(0, np.pi), tilt * rng.uniform(-0.5, 0.5, 2)
+    reach = np.array([radii[0], *[radii[1:].max() * 1.2] * 2]) + np.array([0, *(np.abs(shear) * radii[0])]) + 8
+    box = _box(grid.shape[1:], center, reach)
+    z, y, x = (grid[i][box] - center[i] for i in range(3))
+    y, x = y - shear[0] * z, x - shear[1] * z
+    y, x = np.cos(angle) * y - np.sin(angle) * x, np.sin(angle) * y + np.cos(angle) * x
+    power = rng.uniform(1.7, 3.5)
+    return sum(np.abs(u / r) ** power for u, r in zip((z, y, x), radii, strict=True)) < 1, box
+
+
+def _tube(
+    grid: np.ndarray, center: np.ndarray, radii: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """A vessel that winds along z, gets thinner and ends."""
+    length, radius = radii[0] * 2, float(np.clip(radii[1:].min() * 0.6, 3.5, 12))
+    swing = rng.uniform(2, 10, 2)
+    box = _box(grid.shape[1:], center, np.array([length, *(swing + radius)]) + 8)
+    z, y, x = (grid[i][box] - center[i] for i in range(3))
+    phase, turns = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.3, 1.2, 2)
+    y = y - swing[0] * np.sin(turns[0] * np.pi * z / length + phase[0])
+    x = x - swing[1] * np.sin(turns[1] * np.pi * z / length + phase[1])
+    width = radius * np.clip(1 - np.abs(z / length) ** 3, 0, None)
+    return y**2 + x**2 < width**2, box
+
+
+def _box(shape: tuple[int, ...], center: np.ndarray, reach: np.ndarray) -> tuple[slice, ...]:
+    low = np.clip(np.floor(center - reach), 0, shape).astype(int)
+    high = np.clip(np.ceil(center + reach) + 1, 0, shape).astype(int)
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+
+
+def _render(labels: np.ndarray, parents: list[int], rng: np.random.Generator) -> np.ndarray:
+    """Intensities: each region differs from what surrounds it; then bias field, blur and noise."""
+    gap, levels = rng.uniform(0.13, 0.3), [rng.uniform(0, 0.25) if rng.random() < 0.7 else rng.uniform(0, 1)]
+    for parent in parents:
+        others = [levels[parent]] + [levels[i + 1] for i, p in enumerate(parents[: len(levels) - 1]) if p == parent]
+        candidates = rng.uniform(0, 1, 12)
+        distances = np.abs(candidates[:, None] - np.array(others)).min(axis=1)
+        good = candidates[distances > gap]
+        levels.append(good[0] if len(good) else candidates[distances.argmax()])
+    image = np.array(levels, np.float32)[labels]
+
+    texture = ndimage.gaussian_filter(rng.standard_normal(labels.shape).astype(np.float32), rng.uniform(0.5, 1.5))
+    amplitudes = rng.uniform(0, 0.06, len(levels)) * (rng.random(len(levels)) < 0.6)
+    image += (amplitudes.astype(np.float32) / texture.std())[labels] * texture
+    image *= 1 + rng.uniform(0, 0.12) * _smooth_noise(labels.shape, rng, cells=3)
+    image = ndimage.gaussian_filter(image, (rng.uniform(0.2, 0.7), *[rng.uniform(0.4, 0.9)] * 2))
+    image += rng.normal(0, rng.uniform(0.003, 0.03), labels.shape).astype(np.float32)
+    return image.astype(np.float32)
