@@ -1,0 +1,91 @@
+"""Build a small raw nnU-Net dataset from the MNI152 T1 template that nilearn carries; no download.
+
+Every case is the same brain seen differently: cropped, bent, with another contrast and noise. Labels come from the
+template's grey- and white-matter maps. Axes have three different lengths, so that no mix-up of axes can hide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nilearn import datasets
+from scipy import ndimage
+
+LABELS = {"background": 0, "grey_matter": 1, "white_matter": 2}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("-d", type=int, default=990, help="dataset ID (default: %(default)s)")
+    parser.add_argument("-n", type=int, default=6, help="number of cases (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    arguments = parser.parse_args()
+    if "nnUNet_raw" not in os.environ:
+        parser.error("set the environment variable nnUNet_raw to a folder")
+    folder = Path(os.environ["nnUNet_raw"]) / f"Dataset{arguments.d:03d}_MNI152Demo"
+    if (folder / "dataset.json").exists():  # written last, so everything else is there
+        print(f"{folder} is there already")
+        return
+    build(folder, arguments.n, arguments.seed)
+    print(f"{arguments.n} cases in {folder}")
+
+
+def build(folder: Path, cases: int, seed: int) -> None:
+    """Write `cases` images and labels and dataset.json into `folder`."""
+    image, labels, affine = template()
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for i in range(cases):
+        case_image, case_labels, case_affine = vary(image, labels, affine, np.random.default_rng([seed, i]))
+        nib.save(nib.Nifti1Image(case_image, case_affine), folder / "imagesTr" / f"brain_{i:02d}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(case_labels, case_affine), folder / "labelsTr" / f"brain_{i:02d}.nii.gz")
+    description = {
+        "channel_names": {"0": "T1"},
+        "labels": LABELS,
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+        "name": "MNI152Demo",
+        "licence": "MNI152 template: see nilearn.datasets.load_mni152_template",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=2))
+
+
+def template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The T1 template in [0, 1], its tissue labels, both (x, y, z), and the affine."""
+    t1 = datasets.load_mni152_template(resolution=resolution)
+    grey = datasets.load_mni152_gm_template(resolution=resolution).get_fdata()
+    white = datasets.load_mni152_wm_template(resolution=resolution).get_fdata()
+    labels = np.where(grey > 0.5, LABELS["grey_matter"], 0)
+    labels = np.where(white > 0.5, LABELS["white_matter"], labels).astype(np.uint8)
+    return t1.get_fdata().astype(np.float32), labels, t1.affine
+
+
+def vary(
+    image: np.ndarray, labels: np.ndarray, affine: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A bent, cropped copy with another contrast, a bias field and noise; the affine follows the crop."""
+    margins = rng.integers(2, 12, (3, 2))
+    while len({size - sum(margin) for size, margin in zip(image.shape, margins, strict=True)}) < 3:
+        margins = rng.integers(2, 12, (3, 2))
+    crop = tuple(slice(low, size - high) for (low, high), size in zip(margins, image.shape, strict=True))
+    displacement = [
+        ndimage.zoom(rng.normal(0, 2.5, (4, 4, 4)), [size / 4 for size in image.shape], order=3) for _ in range(3)
+    ]
+    where = np.indices(image.shape) + np.stack(displacement)
+    bent = ndimage.map_coordinates(image, where, order=1)[crop]
+    bent_labels = ndimage.map_coordinates(labels, where, order=0)[crop]
+
+    bias = 1 + 0.15 * ndimage.zoom(rng.uniform(-1, 1, (3, 3, 3)), [size / 3 for size in bent.shape], order=2)
+    scan = bent ** rng.uniform(0.7, 1.4) * bias + rng.normal(0, rng.uniform(0.005, 0.025), bent.shape)
+    shifted = affine.copy()
+    shifted[:3, 3] += affine[:3, :3] @ margins[:, 0]
+    return (1000 * scan).astype(np.float32), bent_labels.astype(np.uint8), shifted
+
+
+if __name__ == "__main__":
+    main()
