@@ -1,0 +1,1 @@
+"""Training on prompts: data, nnU-Net trainer, validation. Supervoxels are known here only as files on disk."""

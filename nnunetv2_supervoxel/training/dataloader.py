@@ -1,0 +1,144 @@
+"""Batches of image patches, each with the mask of one object in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.data_loader import DataLoader
+from threadpoolctl import threadpool_limits
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.training.dataset import PromptDataset, patch_bounds
+
+MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
+
+
+class PromptDataLoader(DataLoader):
+    """Draws a dataset, a case, an object of it, and a patch around a voxel of the object.
+
+    In batchgenerators' shape: runs in `NonDetMultiThreadedAugmenter` and `SingleThreadedAugmenter`.
+
+    Args:
+        datasets: where from.
+        batch_size: patches per batch.
+        patch_size: (z, y, x) in voxels, what is read; augmentation needs more than it leaves.
+        final_patch_size: (z, y, x) in voxels, what augmentation leaves.
+        transforms: nnU-Net's augmentation, called with image (c, z, y, x) and segmentation (1, z, y, x); or None.
+        weights: how often each dataset is drawn (relative); None means alike.
+        real_label_fraction: probability that the object is a real label's component, where the case has one.
+        min_target_voxels: an object with fewer voxels in the final patch is drawn anew.
+        mark_outside: write -1 into the mask where nnU-Net's nonzero mask ends, for transforms that need it.
+        rng: draws everything but the augmentation. None: seeded, in each worker, from numpy's global state, which is
+            what nnU-Net's workers do.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[PromptDataset],
+        batch_size: int,
+        patch_size: Sequence[int],
+        final_patch_size: Sequence[int],
+        transforms: Callable[..., dict] | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        real_label_fraction: float = 0.0,
+        min_target_voxels: int = 1,
+        mark_outside: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(datasets, batch_size, 1, None, True, False, True)
+        self.patch_size = tuple(int(size) for size in patch_size)
+        self.final_patch_size = tuple(int(size) for size in final_patch_size)
+        self.transforms = transforms
+        self.real_label_fraction = real_label_fraction
+        self.min_target_voxels = min_target_voxels
+        self.mark_outside = mark_outside
+        self._weights = np.asarray([1.0] * len(datasets) if weights is None else weights, np.float64)
+        self._cases = [list(dataset.identifiers) for dataset in datasets]
+        self._rng = rng
+
+    def generate_train_batch(self) -> dict:
+        """Draw a batch.
+
+        Returns:
+            data: float32 tensor (b, c, z, y, x). target: int16 tensor (b, 1, z, y, x) of 0 and 1, or a list of them
+            for deep supervision, finest first. keys: case identifiers.
+
+        Raises:
+            UserError: not one case can be read any more, or no object has a voxel in its patch.
+        """
+        if self._rng is None:
+            self._rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
+        with torch.no_grad(), threadpool_limits(limits=1, user_api=None):
+            samples = [self._draw_sample(self._rng) for _ in range(self.batch_size)]
+        images, targets, keys = zip(*samples, strict=True)
+        target = (
+            [torch.stack(scale) for scale in zip(*targets, strict=True)]
+            if isinstance(targets[0], list)
+            else torch.stack(targets)
+        )
+        return {"data": torch.stack(images), "target": target, "keys": list(keys)}
+
+    def _draw_sample(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str]:
+        """A sample with an object of sufficient size, or the one with the largest of many draws."""
+        best, most = None, 0
+        for _ in range(MAX_DRAWS):
+            sample = self._read_sample(rng)
+            if sample is None:
+                continue
+            finest = sample[1][0] if isinstance(sample[1], list) else sample[1]
+            voxels = int((finest > 0).sum())
+            if voxels >= self.min_target_voxels:
+                return sample
+            if voxels > most:
+                best, most = sample, voxels
+        if best is None:
+            raise UserError(
+                f"{MAX_DRAWS} draws gave no object with a voxel in its patch; the supervoxels are empty or damaged, "
+                "generate them again with 'nnUNetv2_supervoxel_generate ... --overwrite'."
+            )
+        return best
+
+    def _read_sample(
+        self, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str] | None:
+        """One draw, augmented; None if the case can't be read, which is said once and then avoided."""
+        which, name = self._draw_case(rng)
+        try:
+            patches = self._read_patches(self._data[which], name, rng)
+        except Exception as error:  # one bad case must not end a training of a week
+            warnings.warn(f"Case {name} is skipped from now on: {error}", stacklevel=2)
+            self._cases[which].remove(name)
+            return None
+        if patches is None:
+            return None
+        image, target = (torch.from_numpy(np.ascontiguousarray(patch)) for patch in patches)
+        if self.transforms is None:
+            return image, target, name
+        augmented = self.transforms(image=image, segmentation=target)
+        return augmented["image"], augmented["segmentation"], name
+
+    def _draw_case(self, rng: np.random.Generator) -> tuple[int, str]:
+        weights = self._weights * [bool(cases) for cases in self._cases]
+        if not weights.any():
+            raise UserError("Not one case with supervoxels can be read any more; see the warnings above for why.")
+        which = int(rng.choice(len(weights), p=weights / weights.sum()))
+        return which, self._cases[which][rng.integers(len(self._cases[which]))]
+
+    def _read_patches(
+        self, dataset: PromptDataset, name: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Image float32 (c, *patch) and mask int16 (1, *patch); None if the case has no object."""
+        case = dataset.open_case(name)
+        drawn = case.draw_object(rng, from_labels=True) if rng.random() < self.real_label_fraction else None
+        drawn = drawn or case.draw_object(rng)
+        if drawn is None:
+            return None
+        bounds = patch_bounds(drawn.centre, case.shape, self.patch_size, self.final_patch_size)
+        target = case.target_patch(drawn, bounds)[None].astype(np.int16)
+        if self.mark_outside:
+            target[(target == 0) & case.outside_patch(bounds)] = -1
+        return case.image_patch(bounds), target

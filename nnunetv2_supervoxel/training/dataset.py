@@ -1,0 +1,205 @@
+"""Preprocessed cases with the objects that can be prompted for: their supervoxels, and real labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cc3d
+import numpy as np
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.store import list_cases, open_array, read_locations
+from nnunetv2_supervoxel.volumes import open_preprocessed
+
+Bounds = Sequence[tuple[int, int]]  # per axis (z, y, x): first voxel, one past the last; may reach beyond the volume
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """An object, and a voxel in it.
+
+    Attributes:
+        source: "supervoxel" or "label".
+        key: class location's key: supervoxel number from 1, or label (a tuple of labels for a region).
+        centre: a voxel (z, y, x) that belongs to the object.
+    """
+
+    source: Literal["supervoxel", "label"]
+    key: int | tuple[int, ...]
+    centre: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class PromptCase:
+    """One case, opened; voxels are read when patches are asked for.
+
+    Attributes:
+        name: case identifier.
+        image: (c, z, y, x), float, indexed lazily.
+        segmentation: (1, z, y, x), real labels, -1 outside nnU-Net's nonzero mask; indexed lazily.
+        supervoxels: (n, z, y, x), uint8 0/1, indexed lazily.
+        supervoxel_locations: {1: rows, ..., n: rows}, rows integer (k, 4) of (channel, z, y, x).
+        label_locations: the same for real labels, as nnU-Net's preprocessing wrote it.
+    """
+
+    name: str
+    image: Any
+    segmentation: Any
+    supervoxels: Any
+    supervoxel_locations: dict[int, np.ndarray]
+    label_locations: dict[int | tuple[int, ...], np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x) in voxels."""
+        return tuple(int(size) for size in self.image.shape[1:])
+
+    def draw_object(self, rng: np.random.Generator, from_labels: bool = False) -> DrawnObject | None:
+        """A supervoxel, or a label's component, every one alike, and a random voxel of it; None if there is none."""
+        locations = self.label_locations if from_labels else self.supervoxel_locations
+        keys = [key for key, rows in locations.items() if len(rows) and not (isinstance(key, tuple) and -1 in key)]
+        if not keys:
+            return None
+        key = keys[rng.integers(len(keys))]
+        row = locations[key][rng.integers(len(locations[key]))]
+        return DrawnObject("label" if from_labels else "supervoxel", key, tuple(int(index) for index in row[1:]))
+
+    def image_patch(self, bounds: Bounds) -> np.ndarray:
+        """float32 (c, *patch); 0, the mean intensity, beyond the volume."""
+        return read_patch(self.image, slice(None), bounds, 0).astype(np.float32, copy=False)
+
+    def target_patch(self, drawn: DrawnObject, bounds: Bounds) -> np.ndarray:
+        """Boolean (*patch): a supervoxel as stored, or the label's component (in the patch) that holds the centre."""
+        if drawn.source == "supervoxel":
+            return read_patch(self.supervoxels, drawn.key - 1, bounds, 0) > 0
+        labels = np.isin(read_patch(self.segmentation, 0, bounds, -1), drawn.key)
+        components = cc3d.connected_components(labels, connectivity=26)
+        centre = tuple(index - low for index, (low, _) in zip(drawn.centre, bounds, strict=True))
+        return (components == components[centre]) & labels
+
+    def outside_patch(self, bounds: Bounds) -> np.ndarray:
+        """Boolean (*patch): where nnU-Net's nonzero mask says that there is no image."""
+        return read_patch(self.segmentation, 0, bounds, -1) < 0
+
+
+class PromptDataset:
+    """The cases of one preprocessed dataset that have supervoxels.
+
+    Args:
+        preprocessed_folder: nnU-Net's folder of preprocessed cases.
+        supervoxel_folder: the supervoxels' folder beside it.
+        identifiers: which cases; None means all.
+        remedy: what the user should do for supervoxels that are missing, as the end of a sentence.
+
+    Raises:
+        UserError: no case has supervoxels, or nnU-Net can't read the preprocessed folder.
+    """
+
+    def __init__(
+        self,
+        preprocessed_folder: Path | str,
+        supervoxel_folder: Path | str,
+        identifiers: Sequence[str] | None = None,
+        remedy: str = "generate them with nnUNetv2_supervoxel_generate",
+    ) -> None:
+        self.supervoxel_folder = Path(supervoxel_folder)
+        self._preprocessed = open_preprocessed(Path(preprocessed_folder))
+        wanted = sorted(self._preprocessed.identifiers if identifiers is None else identifiers)
+        present = set(list_cases(self.supervoxel_folder))
+        missing = {case: "no supervoxels" for case in wanted if case not in present}
+        damaged = {case: reason for case in wanted if case in present and (reason := self._damage(case))}
+        self.identifiers = [case for case in wanted if case not in missing and case not in damaged]
+        if not self.identifiers:
+            reasons = "".join(f" {reason}" for reason in list(damaged.values())[:1])
+            raise UserError(
+                f"None of {len(wanted)} cases has supervoxels in {self.supervoxel_folder}; {remedy}.{reasons}"
+            )
+        for reason in damaged.values():
+            warnings.warn(f"Skipped: {reason}", stacklevel=2)
+        if missing:
+            warnings.warn(
+                f"{len(missing)} of {len(wanted)} cases have no supervoxels in {self.supervoxel_folder} and are "
+                f"skipped ({_shortened(missing)}); {remedy}.",
+                stacklevel=2,
+            )
+
+    def __len__(self) -> int:
+        return len(self.identifiers)
+
+    def open_case(self, case: str) -> PromptCase:
+        """Open a case for reading patches.
+
+        Raises:
+            UserError: files are missing or damaged, or image and supervoxels don't fit together.
+        """
+        supervoxels = open_array(self.supervoxel_folder, case)
+        locations = read_locations(self.supervoxel_folder, case)
+        try:
+            image, segmentation, _, properties = self._preprocessed.load_case(case)
+        except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+            raise UserError(
+                f"{case} in {self._preprocessed.source_folder} can't be read ({error}); preprocess the dataset again."
+            ) from error
+        if tuple(supervoxels.shape[1:]) != tuple(image.shape[1:]) or not set(locations) <= set(
+            range(1, supervoxels.shape[0] + 1)
+        ):
+            raise UserError(
+                f"{self.supervoxel_folder / case}.b2nd has shape {tuple(supervoxels.shape)} and {len(locations)} class "
+                f"locations, the image {tuple(image.shape)}; generate the case again with --overwrite."
+            )
+        return PromptCase(case, image, segmentation, supervoxels, locations, properties.get("class_locations", {}))
+
+    def _damage(self, case: str) -> str | None:
+        """Why the case can't be used, as far as opening its files shows; None if all seems well."""
+        try:
+            open_array(self.supervoxel_folder, case)
+        except UserError as error:
+            return str(error)
+        if (self.supervoxel_folder / f"{case}.pkl").is_file():
+            return None
+        return (
+            f"{self.supervoxel_folder / case}.pkl is missing; write it with "
+            f"'SuperVoxel_save_fg_location -supervoxel_folder {self.supervoxel_folder}'."
+        )
+
+
+def patch_bounds(
+    centre: Sequence[int], shape: Sequence[int], patch_size: Sequence[int], final_patch_size: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Where a patch around `centre` is read: nnU-Net's rule for foreground patches.
+
+    Args:
+        centre: voxel (z, y, x) to have in the middle.
+        shape: of the volume (z, y, x).
+        patch_size: what is read, in voxels.
+        final_patch_size: what augmentation leaves of it; this much stays inside the volume if the volume is larger.
+    """
+    bounds = []
+    for middle, length, size, final in zip(centre, shape, patch_size, final_patch_size, strict=True):
+        beyond = -(-max(size - final, size - length, 0) // 2)  # voxels of padding at either end
+        low = min(max(middle - size // 2, -beyond), length + beyond - size)
+        bounds.append((int(low), int(low + size)))
+    return bounds
+
+
+def read_patch(array: Any, channel: int | slice, bounds: Bounds, fill: float) -> np.ndarray:
+    """Read no more than a patch of a channel, or of all, from a lazily indexed array (c, z, y, x).
+
+    Returns:
+        (*patch) for one channel, (c, *patch) for a slice of them; `fill` beyond the volume.
+    """
+    inside = [(max(0, low), min(size, high)) for (low, high), size in zip(bounds, array.shape[1:], strict=True)]
+    patch = np.asarray(array[(channel, *(slice(low, max(low, high)) for low, high in inside))])
+    padding = [(low - first, last - high) for (first, last), (low, high) in zip(bounds, inside, strict=True)]
+    if isinstance(channel, slice):
+        padding.insert(0, (0, 0))
+    return np.pad(patch, padding, constant_values=fill) if np.any(padding) else patch
+
+
+def _shortened(names: Sequence[str] | dict[str, str], most: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

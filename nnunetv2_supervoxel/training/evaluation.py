@@ -1,0 +1,251 @@
+"""The final validation: how Dice grows with interactions, object by object, and whether the network does as told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import cc3d
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from nnunetv2_supervoxel.config import PromptTrainingConfig
+from nnunetv2_supervoxel.prompts.regions import bounding_box
+from nnunetv2_supervoxel.prompts.user import SimulatedUser
+from nnunetv2_supervoxel.randomness import case_generator
+from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, patch_bounds, read_patch
+from nnunetv2_supervoxel.training.rounds import InteractionRounds, dice
+
+Predict = Callable[[torch.Tensor], torch.Tensor]  # (1, c + 7, z, y, x) -> logits (1, 2, z, y, x)
+SOURCES = ("supervoxel", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationObject:
+    """An object of a case.
+
+    Attributes:
+        source: "supervoxel" or "label".
+        key: supervoxel number from 1, or label.
+        centre: the object's voxel (z, y, x) nearest its centre of mass.
+        voxels: its size in the whole volume.
+        patch: reads its mask, boolean (*patch), within bounds.
+    """
+
+    source: Literal["supervoxel", "label"]
+    key: int
+    centre: tuple[int, int, int]
+    voxels: int
+    patch: Callable[[Bounds], np.ndarray]
+
+
+@dataclass
+class ObjectResult:
+    """What came out for one object, for summary.json.
+
+    Attributes:
+        source: "supervoxel" or "label".
+        key: supervoxel number from 1, or label.
+        centre: voxel (z, y, x) around which the patch was read.
+        voxels: size in the whole volume; Dice looks at the patch alone.
+        share_in_patch: share of these voxels inside the patch.
+        interactions: type and sign ("point+"), "none" where nothing was left to correct.
+        dice: after each of them.
+        other: where another object of the case lies in the same patch: after one prompt at that one, the prediction's
+            Dice with it ("dice_with_other") and with this one ("dice_with_this"). None where there is no other.
+    """
+
+    source: str
+    key: int
+    centre: tuple[int, int, int]
+    voxels: int
+    share_in_patch: float
+    interactions: list[str]
+    dice: list[float]
+    other: dict | None = None
+
+
+def evaluate_case(
+    case: PromptCase,
+    predict: Predict,
+    user: SimulatedUser,
+    config: PromptTrainingConfig,
+    patch_size: Sequence[int],
+    device: torch.device,
+    ignore_label: int | None = None,
+) -> list[ObjectResult]:
+    """Prompt for every object of a case, in one patch around its centre.
+
+    Args:
+        case: opened.
+        predict: the network.
+        user: draws prompts; first ones take the types in turn, corrections are drawn by weight.
+        config: number of interactions and objects.
+        patch_size: (z, y, x) in voxels.
+        device: where the network is.
+        ignore_label: a label that stands for "unknown".
+
+    Returns:
+        One result per object with at least `min_target_voxels` voxels in its patch; the same for the same network,
+        whatever else is evaluated.
+    """
+    results = []
+    objects = [*supervoxel_objects(case, config), *label_objects(case, config, ignore_label)]
+    for number, found in enumerate(objects):
+        bounds = patch_bounds(found.centre, case.shape, patch_size, patch_size)
+        target = found.patch(bounds)
+        if np.count_nonzero(target) < config.min_target_voxels:
+            continue
+        rng = case_generator(0, case.name, f"validation of {found.source} {found.key} at {found.centre}")
+        image = torch.from_numpy(case.image_patch(bounds))[None].to(device)
+
+        def start(mask: np.ndarray, image: torch.Tensor = image, rng: np.random.Generator = rng) -> InteractionRounds:
+            return InteractionRounds(image, torch.from_numpy(mask)[None, None], user, config.interaction_decay, rng)
+
+        first = user.kinds[number % len(user.kinds)]
+        result = _curve(found, start(target), predict, config.validation_interactions, first)
+        result.share_in_patch = np.count_nonzero(target) / found.voxels
+        result.other = _at_another(target, [o.patch(bounds) for o in objects if o is not found], start, predict, first)
+        results.append(result)
+    return results
+
+
+def supervoxel_objects(case: PromptCase, config: PromptTrainingConfig) -> Iterator[ValidationObject]:
+    """The case's supervoxels, as many as the config allows."""
+    for channel in range(min(case.supervoxels.shape[0], config.validation_objects_per_case)):
+        mask = np.asarray(case.supervoxels[channel]) > 0
+        if mask.any():
+
+            def patch(bounds: Bounds, channel: int = channel) -> np.ndarray:
+                return read_patch(case.supervoxels, channel, bounds, 0) > 0
+
+            yield ValidationObject("supervoxel", channel + 1, central_voxel(mask), np.count_nonzero(mask), patch)
+
+
+def label_objects(
+    case: PromptCase, config: PromptTrainingConfig, ignore_label: int | None
+) -> Iterator[ValidationObject]:
+    """Connected components of the case's real labels, the largest ones, as many as the config allows."""
+    labels = np.asarray(case.segmentation[0])
+    labels = np.where((labels > 0) & (labels != (ignore_label or 0)), labels, 0).astype(np.int32)
+    components = cc3d.connected_components(labels, connectivity=26)
+    sizes = np.bincount(components.ravel())
+    sizes[0] = 0
+    largest = np.argsort(sizes)[::-1][: config.validation_objects_per_case]
+    for number in largest[sizes[largest] >= config.min_target_voxels]:
+        mask = components == number
+        centre = central_voxel(mask)
+
+        def patch(bounds: Bounds, number: int = number) -> np.ndarray:
+            return read_patch(components[None], 0, bounds, 0) == number
+
+        yield ValidationObject("label", int(labels[centre]), centre, int(sizes[number]), patch)
+
+
+def central_voxel(mask: np.ndarray) -> tuple[int, int, int]:
+    """The voxel (z, y, x) of a boolean mask (not empty) that is nearest to its centre of mass."""
+    box = bounding_box(mask)
+    voxels = np.argwhere(mask[box])
+    nearest = voxels[np.argmin(((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1))]
+    return tuple(int(index) + side.start for index, side in zip(nearest, box, strict=True))
+
+
+def summarise(cases: dict[str, list[ObjectResult]], interactions: int) -> dict:
+    """All results and their means, JSON-serialisable.
+
+    Returns:
+        ``{"interactions": k, "mean": {"supervoxel": ..., "label": ...}, "cases": {case: [result, ...]}}``. Each mean
+        holds the number of objects, the curve of Dice, the same by type of the first prompt, and for pairs of objects
+        in one patch the Dice with either after one prompt at the other. Sources without any object are left out.
+    """
+    everything = [result for results in cases.values() for result in results]
+    mean = {}
+    for source in SOURCES:
+        results = [result for result in everything if result.source == source]
+        if results:
+            kinds = sorted({result.interactions[0].rstrip("+-") for result in results})
+            mean[source] = _mean(results) | {
+                "by_first_prompt": {
+                    kind: _mean([r for r in results if r.interactions[0].startswith(kind)]) for kind in kinds
+                }
+            }
+    return {
+        "interactions": interactions,
+        "mean": mean,
+        "cases": {case: [asdict(result) for result in results] for case, results in cases.items()},
+    }
+
+
+def plot_curves(summary: dict, path: Path) -> None:
+    """Dice over interactions as a PNG: the mean of each source, thin lines for the types of the first prompt."""
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
+    steps = range(1, summary["interactions"] + 1)
+    for color, (source, mean) in enumerate(summary["mean"].items()):
+        label = f"{source}s ({mean['objects']})"
+        axes.plot(steps, mean["dice"], color=f"C{color}", linewidth=3, marker="o", label=label)
+        for style, (kind, part) in zip((":", "--", "-.", "-"), mean["by_first_prompt"].items(), strict=False):
+            axes.plot(steps, part["dice"], color=f"C{color}", ls=style, linewidth=1, label=f"  first: {kind}")
+    axes.set(xlabel="interactions", ylabel="Dice", ylim=(0, 1), xticks=steps)
+    axes.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _curve(
+    found: ValidationObject, rounds: InteractionRounds, predict: Predict, interactions: int, first: str
+) -> ObjectResult:
+    """Dice over interactions; once nothing is left to correct it stays."""
+    result = ObjectResult(found.source, found.key, found.centre, found.voxels, 1.0, [], [])
+    for number in range(interactions):
+        rounds.prompt(first if number == 0 else None)
+        given = rounds.given[0][-1]
+        if given is not None:
+            rounds.observe(predict(rounds.input))
+        result.interactions.append("none" if given is None else given.kind + ("+" if given.positive else "-"))
+        result.dice.append(float(rounds.dice()[0]))
+    return result
+
+
+def _at_another(
+    target: np.ndarray,
+    others: list[np.ndarray],
+    start: Callable[[np.ndarray], InteractionRounds],
+    predict: Predict,
+    kind: str,
+) -> dict | None:
+    """One prompt at the largest other object that hardly overlaps `target`, in the same patch."""
+    apart = [o for o in others if o.any() and np.count_nonzero(o & target) <= 0.05 * np.count_nonzero(o)]
+    other = max(apart, key=np.count_nonzero, default=None)
+    if other is None or np.count_nonzero(other) < 0.1 * np.count_nonzero(target):
+        return None
+    rounds = start(other)
+    rounds.prompt(kind)
+    rounds.observe(predict(rounds.input))
+    prediction = rounds.prediction(0)
+    return {
+        "voxels": int(np.count_nonzero(other)),
+        "dice_with_other": dice(prediction, other),
+        "dice_with_this": dice(prediction, target),
+    }
+
+
+def _mean(results: list[ObjectResult]) -> dict:
+    pairs = [result.other for result in results if result.other]
+    return {
+        "objects": len(results),
+        "dice": np.mean([result.dice for result in results], axis=0).tolist(),
+        "prompted_at_another": {
+            "pairs": len(pairs),
+            **{
+                name: float(np.mean([pair[name] for pair in pairs])) if pairs else None
+                for name in ("dice_with_other", "dice_with_this")
+            },
+        },
+    }

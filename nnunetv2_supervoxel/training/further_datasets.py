@@ -1,0 +1,60 @@
+"""Datasets that a training draws from beside the one on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.training.dataset import PromptDataset
+
+
+def open_further_dataset(name_or_id: str, plans_name: str, configuration: str, image_channels: int) -> PromptDataset:
+    """All cases of another dataset that have supervoxels.
+
+    Args:
+        name_or_id: "DatasetXXX_NAME" or its number.
+        plans_name: of the plans that both datasets were preprocessed with, such as nnUNetPlans.
+        configuration: of these plans, such as 3d_fullres.
+        image_channels: what the network expects.
+
+    Raises:
+        UserError: there is no such dataset, plans or configuration; another number of channels; no supervoxels.
+    """
+    try:
+        folder = Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(name_or_id)
+        plans_manager = PlansManager(load_json(str(folder / f"{plans_name}.json")))
+        identifier = plans_manager.get_configuration(configuration).data_identifier
+        channels = count_image_channels(load_json(str(folder / "dataset.json")))
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise UserError(
+            f"The training config names dataset {name_or_id}, but it isn't preprocessed with plans '{plans_name}' and "
+            f"configuration '{configuration}' ({str(error).splitlines()[0]})."
+        ) from error
+    if channels != image_channels:
+        raise UserError(
+            f"The training config names dataset {name_or_id}, whose images have {channels} channel(s); "
+            f"the dataset on the command line has {image_channels}."
+        )
+    return PromptDataset(
+        folder / identifier, supervoxel_folder(folder, identifier), remedy=remedy(plans_manager, configuration)
+    )
+
+
+def count_image_channels(dataset_json: dict) -> int:
+    """Number of image channels that a dataset.json declares."""
+    return len(dataset_json.get("channel_names") or dataset_json["modality"])
+
+
+def remedy(plans_manager: PlansManager, configuration: str) -> str:
+    """What to do about missing supervoxels, as the end of a sentence."""
+    dataset = int(plans_manager.dataset_name[len("Dataset") :].split("_")[0])
+    return (
+        f"generate them with 'nnUNetv2_supervoxel_generate -d {dataset} -p {plans_manager.plans_name} "
+        f"-c {configuration}'"
+    )

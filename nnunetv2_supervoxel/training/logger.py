@@ -1,0 +1,66 @@
+"""nnU-Net's training log and progress plot, with the Dice after the first and the last prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
+from nnunetv2_supervoxel.prompts.encoding import POSITIVE_NEGATIVE
+
+KINDS = tuple(POSITIVE_NEGATIVE)
+MOMENTS = ("first", "last")
+
+
+def metric_name(moment: str, kind: str | None = None) -> str:
+    """Name of a logged value: Dice after the "first" or "last" prompt, over all types or for one."""
+    return f"dice_{moment}_prompt" + (f"_{kind}" if kind else "")
+
+
+METRICS = tuple(metric_name(moment, kind) for moment in MOMENTS for kind in (None, *KINDS))
+
+
+class PromptLogger(LocalLogger):
+    """nnU-Net's local logger with `METRICS`: one value per epoch each, NaN where a type wasn't drawn."""
+
+    def __init__(self, verbose: bool = False) -> None:
+        super().__init__(verbose)
+        self.my_fantastic_logging |= {name: [] for name in METRICS}
+
+    def load_checkpoint(self, checkpoint: dict) -> None:
+        """Take over a checkpoint's log, also of a trainer that didn't know these metrics."""
+        epochs = len(checkpoint["train_losses"])
+        super().load_checkpoint({name: [float("nan")] * epochs for name in METRICS} | checkpoint)
+
+    def plot_progress_png(self, output_folder: str) -> None:
+        """nnU-Net's progress.png with one panel more."""
+        super().plot_progress_png(output_folder)
+        path = Path(output_folder) / "progress.png"
+        theirs = plt.imread(path)[..., :3]
+        ours = self._panel(theirs.shape[1])
+        plt.imsave(path, np.concatenate([theirs, ours]))
+
+    def _panel(self, width: int) -> np.ndarray:
+        """Dice over epochs, dotted after the first prompt, solid after the last: RGB (h, width, 3), 0 to 1."""
+        figure, axes = plt.subplots(figsize=(width / 100, width / 200), dpi=100)
+        for number, kind in enumerate((None, *KINDS)):
+            for moment in MOMENTS:
+                axes.plot(
+                    self.my_fantastic_logging[metric_name(moment, kind)],
+                    color="black" if kind is None else f"C{number}",
+                    ls=":" if moment == "first" else "-",
+                    linewidth=6 if kind is None else 3,
+                    label=f"{kind or 'all'}, {moment} prompt",
+                )
+        axes.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.tight_layout()
+        figure.canvas.draw()
+        panel = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
+        plt.close(figure)
+        return panel[:, :width]

@@ -1,0 +1,47 @@
+"""Where nnU-Net looks for trainers (``nnUNet_extTrainer``): SupervoxelPromptTrainer, and one for each usual length."""
+
+from nnunetv2_supervoxel.training.trainer import SupervoxelPromptTrainer
+
+
+class SupervoxelPromptTrainer_1epoch(SupervoxelPromptTrainer):
+    fixed_epochs = 1
+
+
+class SupervoxelPromptTrainer_5epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 5
+
+
+class SupervoxelPromptTrainer_10epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 10
+
+
+class SupervoxelPromptTrainer_20epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 20
+
+
+class SupervoxelPromptTrainer_50epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 50
+
+
+class SupervoxelPromptTrainer_100epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 100
+
+
+class SupervoxelPromptTrainer_250epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 250
+
+
+class SupervoxelPromptTrainer_500epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 500
+
+
+class SupervoxelPromptTrainer_2000epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 2000
+
+
+class SupervoxelPromptTrainer_4000epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 4000
+
+
+class SupervoxelPromptTrainer_8000epochs(SupervoxelPromptTrainer):
+    fixed_epochs = 8000
