@@ -27,7 +27,7 @@ from nnunetv2_supervoxel.checkpoints.registry import OFFICIAL_CHECKPOINTS, Famil
 from nnunetv2_supervoxel.errors import UserError
 
 METADATA_FORMAT = "nnunetv2_supervoxel"
-_LARGEST_SIZE = 8192  # no number in an architecture is larger; guards against a file that asks for absurd memory
+_LARGEST_NUMBER = 16384  # no number in an architecture is larger; guards against a file that asks for absurd memory
 _TITLES = {"sam": "SAM", "sam2": "SAM 2.1"}
 
 Model = TypeVar("Model", Sam, SAM2Base)
@@ -148,7 +148,7 @@ def _from_metadata(path: Path, metadata: dict[str, str], family: Family) -> SamA
         for field in fields(kind):
             value = getattr(architecture, field.name)
             for number in value if isinstance(value, tuple) else (value,):
-                if not isinstance(number, (int, float)) or not 0 <= number <= max(_LARGEST_SIZE, field.default or 0):
+                if not isinstance(number, (int, float)) or not 0 <= number <= _LARGEST_NUMBER:
                     raise ValueError(f"{field.name} is {number!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} doesn't describe its {_TITLES[family]} architecture ({error}).") from error

@@ -1,0 +1,40 @@
+"""Images with known content."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nilearn import datasets
+
+from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+
+
+@pytest.fixture(scope="session")
+def brain() -> np.ndarray:
+    """MNI152 T1 at 2 mm, (z, y, x), three different sizes."""
+    return datasets.load_mni152_template(resolution=2).get_fdata().T.astype(np.float32)
+
+
+@pytest.fixture
+def brain_slice(brain: np.ndarray) -> np.ndarray:
+    """One axial slice as SAM takes it: uint8 (h, w, 3)."""
+    volume = brain[None]
+    return to_uint8_rgb(IntensityWindow.of(volume, (0.5, 99.5))(volume[:, 45]))
+
+
+@pytest.fixture(scope="session")
+def moving_objects() -> tuple[np.ndarray, np.ndarray, int]:
+    """Volume (24, 70, 90) with four discs that drift, grow, shrink and end; their masks on slice 9; that slice."""
+    z, y, x = np.indices((24, 70, 90))
+    drift = (z - 9) * 0.6
+    discs = [
+        (y - 20 - drift) ** 2 + (x - 20) ** 2 < (9 + 0.3 * (z - 9)) ** 2,
+        ((y - 50) ** 2 + (x - 30 + drift) ** 2 < 11**2) & (z >= 5) & (z < 15),
+        (y - 22) ** 2 / 100 + (x - 62 - drift) ** 2 / 200 < 1,
+        ((y - 50) ** 2 + (x - 68) ** 2 < (1.2 * (18 - z)) ** 2) & (z > 2) & (z < 18),
+    ]
+    volume = np.full(z.shape, 0.15, np.float32)
+    for disc, level in zip(discs, (0.6, 0.9, 0.45, 0.75), strict=True):
+        volume[disc] = level
+    volume += np.random.default_rng(0).normal(0, 0.01, volume.shape).astype(np.float32)
+    return np.clip(volume, 0, 1), np.stack([disc[9] for disc in discs]), 9

@@ -1,0 +1,43 @@
+import numpy as np
+
+from nnunetv2_supervoxel.generation.components import bounding_box, seed_component
+
+
+def test_only_the_part_connected_with_the_seed_stays() -> None:
+    mask = np.zeros((5, 12, 20), bool)
+    mask[0:3, 2:6, 3:9] = True
+    mask[3, 6, 9] = True  # touches by a corner: 26-connected
+    mask[2:5, 9:11, 15:18] = True  # apart
+    seed = np.zeros_like(mask)
+    seed[1, 3:5, 4:6] = True
+    expected = mask.copy()
+    expected[2:5, 9:11, 15:18] = False
+    np.testing.assert_array_equal(seed_component(mask, seed), expected)
+
+
+def test_of_two_components_the_one_with_more_of_the_seed_stays() -> None:
+    mask = np.zeros((3, 10, 14), bool)
+    mask[:, 1:4, 1:12] = True
+    mask[:, 6:9, 1:3] = True
+    seed = np.zeros_like(mask)
+    seed[1, 1:9, 1:3] = True
+    seed[1, 6:9, 5:9] = True  # part of the seed lies outside of the mask
+    mask[:, 1:4, 1:2] = False
+    component = seed_component(mask, seed)
+    assert component[:, 6:9].sum() == 18
+    assert not component[:, 1:4].any()
+
+
+def test_a_seed_outside_of_the_mask_has_no_component() -> None:
+    mask = np.zeros((3, 5, 7), bool)
+    mask[0, 0, 0] = True
+    seed = np.zeros_like(mask)
+    seed[2, 4, 6] = True
+    assert seed_component(mask, seed) is None
+
+
+def test_bounding_box_is_tight_on_every_axis() -> None:
+    mask = np.zeros((7, 11, 13), bool)
+    mask[2, 3, 12] = mask[5, 1, 4] = True
+    assert bounding_box(mask) == (slice(2, 6), slice(1, 4), slice(4, 13))
+    assert bounding_box(np.zeros((2, 3), bool)) is None

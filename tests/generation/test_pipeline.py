@@ -1,0 +1,145 @@
+"""The generator on arrays: meaning, geometry, and everything odd that an image can be."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, UserError
+from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return np.count_nonzero(one & other) / max(1, np.count_nonzero(one | other))
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return make_phantom((40, 88, 112), np.random.default_rng(1))
+
+
+def with_config(generator: SupervoxelGenerator, **changes: object) -> SupervoxelGenerator:
+    """The same loaded models under another config."""
+    changed = SupervoxelGenerator.__new__(SupervoxelGenerator)
+    changed.__dict__.update(generator.__dict__)
+    changed.config = GenerationConfig(**(generator.config.model_dump() | changes))
+    return changed
+
+
+def test_supervoxels_are_the_objects(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    found = generator(phantom.image, (3.0, 1.0, 1.0), "phantom")
+    assert len(found) >= 2
+    assert found.shape == phantom.image.shape
+    assert found.spacing == (3.0, 1.0, 1.0)
+    best = [max(iou(mask > 0, true) for true in phantom.objects) for mask in found.to_array()]
+    assert np.median(best) > 0.6  # a flipped axis would leave next to nothing
+
+
+def test_each_supervoxel_is_connected_and_holds_its_seed_slice(
+    generator: SupervoxelGenerator, phantom: Phantom
+) -> None:
+    import cc3d
+
+    for supervoxel in generator(phantom.image, name="phantom").supervoxels:
+        assert cc3d.connected_components(supervoxel.mask, connectivity=26).max() == 1
+        assert supervoxel.mask[supervoxel.keyframe - supervoxel.origin[0]].any()
+        assert all(supervoxel.mask.any(axis=other).any() for other in range(3))
+        for axis in range(3):
+            assert np.take(supervoxel.mask, 0, axis).any(), "the box isn't tight"
+            assert np.take(supervoxel.mask, -1, axis).any(), "the box isn't tight"
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_slicing_along_another_axis_turns_the_result(
+    generator: SupervoxelGenerator, phantom: Phantom, axis: int
+) -> None:
+    straight = generator(phantom.image, name="phantom")
+    turned = with_config(generator, axis=axis)(np.moveaxis(phantom.image, 0, axis), name="phantom")
+    np.testing.assert_array_equal(np.moveaxis(turned.to_array(), 1 + axis, 1), straight.to_array())
+    assert all(supervoxel.axis == axis for supervoxel in turned.supervoxels)
+
+
+def test_seed_and_name_decide_everything(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    first = generator(phantom.image, name="a")
+    generator(phantom.image[:, ::-1], name="something else in between")
+    again = generator(phantom.image, name="a")
+    assert first.to_array().tobytes() == again.to_array().tobytes()
+    keyframes = {
+        with_config(generator, seed=seed)(phantom.image, name=name).supervoxels[0].keyframe
+        for seed, name in ((0, "a"), (1, "a"), (0, "b"), (2, "a"))
+    }
+    assert len(keyframes) > 1
+
+
+def test_no_more_supervoxels_than_asked(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    assert len(with_config(generator, masks_per_image=2)(phantom.image, name="phantom")) <= 2
+
+
+def test_a_channel_of_several(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    alone = generator(phantom.image, name="phantom").to_array()
+    as_rgb = generator(np.stack([phantom.image] * 3), name="phantom").to_array()
+    np.testing.assert_array_equal(alone, as_rgb)
+    two = generator(np.stack([phantom.image, -phantom.image]), name="phantom")
+    assert two.shape == phantom.image.shape
+
+
+def test_one_slice_gives_proposals_without_propagation(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    z = int(np.argmax((phantom.labels > 0).sum((1, 2))))
+    found = generator(phantom.image[z][None], name="flat")
+    assert len(found) >= 1
+    assert found.to_array().shape == (len(found), 1, *phantom.image.shape[1:])
+    best = [max(iou(mask[0] > 0, true[z]) for true in phantom.objects) for mask in found.to_array()]
+    assert np.median(best) > 0.6
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 300), (7, 5, 9), (300, 4, 6), (3, 1, 17), (1, 40, 2)])
+def test_volumes_of_any_shape_work(generator: SupervoxelGenerator, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).normal(size=shape)
+    found = with_config(generator, pred_iou_thresh=0.0, stability_score_thresh=0.0)(image, name="odd")
+    assert found.shape == shape
+    assert found.to_array().shape == (len(found), *shape)
+
+
+@pytest.mark.parametrize("value", [0, 7.5, np.nan])
+def test_a_constant_image_has_no_supervoxels(generator: SupervoxelGenerator, value: float) -> None:
+    found = generator(np.full((6, 20, 30), value))
+    assert len(found) == 0
+    assert "the image is constant" in found.notes
+
+
+def test_nan_and_infinity_are_noted_and_harmless(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    image = phantom.image.copy()
+    image[0, 0, :5] = np.nan
+    image[1, 0, :2] = np.inf
+    found = generator(image, name="phantom")
+    assert found.notes == ("7 voxels are NaN or infinite",)
+    assert len(found) >= 2
+
+
+def test_integers_work_like_floats(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    found = generator((phantom.image * 1000).astype(np.int16), name="phantom")
+    assert len(found) >= 2
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (4, 6, 7, 8), (0, 5, 5), (1, 2, 3, 4, 5)])
+def test_arrays_that_are_no_images_are_told(generator: SupervoxelGenerator, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="was expected, not one of shape"):
+        generator(np.zeros(shape))
+    with pytest.raises(UserError, match="real numbers"):
+        generator(np.zeros((3, 4, 5), complex))
+
+
+def test_provenance_is_enough_to_make_it_again(generator: SupervoxelGenerator) -> None:
+    provenance = json.loads(json.dumps(generator.provenance))
+    assert GenerationConfig(**provenance["config"]) == generator.config
+    assert set(provenance["packages"]) >= {"torch", "sam2", "segment-anything", "nnunetv2", "nnunetv2-supervoxel"}
+    assert len(provenance["checkpoints"]["sam1"]["sha256"]) == 64
+
+
+def test_an_absent_device_is_told(tiny_config: GenerationConfig) -> None:
+    with pytest.raises(UserError, match=r"device 'cuda:99' can't be used"):
+        SupervoxelGenerator(tiny_config, "cuda:99")
+    with pytest.raises(UserError, match=r"device 'gpu' can't be used"):
+        SupervoxelGenerator(tiny_config, "gpu")

@@ -1,0 +1,135 @@
+"""Our propagation against the official predictor: same frames, seeds and weights, object by object."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+
+from nnunetv2_supervoxel import SupervoxelGenerator
+from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.generation import propagation
+from nnunetv2_supervoxel.generation.components import seed_component
+from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator, Track
+
+
+@pytest.fixture
+def propagator(generator: SupervoxelGenerator) -> Propagator:
+    return Propagator(generator._propagate._model)
+
+
+def track_officially(
+    volume: np.ndarray, seeds: np.ndarray, keyframe: int, monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    """Masks (n, z, y, x) from `SAM2VideoPredictor`, a fresh state for each direction and object."""
+    predictor = load_sam2("bundled", model_class=SAM2VideoPredictor).model
+    size = predictor.image_size
+    frames = torch.from_numpy(np.repeat(volume[:, None], 3, 1))
+    frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+    frames = (frames - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    monkeypatch.setattr(
+        "sam2.sam2_video_predictor.load_video_frames", lambda **_: (frames, volume.shape[1], volume.shape[2])
+    )
+    masks = np.zeros((len(seeds), *volume.shape), bool)
+    for i, seed in enumerate(seeds):
+        for reverse in (False, True):
+            state = predictor.init_state("replaced by the frames above")
+            predictor.add_new_mask(state, keyframe, 0, seed)
+            for frame, _, logits in predictor.propagate_in_video(state, keyframe, reverse=reverse):
+                masks[i, frame] = logits[0, 0].numpy() > 0
+    return masks
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def as_array(tracks: list[Track], shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack([track.in_box(tuple(slice(0, size) for size in shape)) for track in tracks])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_object_equals_the_official_predictors(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+    tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+    ours = as_array(tracks, volume.shape)
+    official = track_officially(volume, seeds, keyframe, monkeypatch)
+    for i, seed in enumerate(seeds):
+        seed_volume = np.zeros(volume.shape, bool)
+        seed_volume[keyframe] = seed
+        component = seed_component(ours[i], seed_volume)
+        assert component.any((1, 2)).sum() >= 5, "a track this short proves nothing"
+        assert dice(component, seed_component(official[i], seed_volume)) >= 0.999
+
+
+def test_ending_early_changes_nothing(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+
+    def read(frame: int) -> np.ndarray:
+        return np.repeat(volume[frame][None], 3, 0)
+
+    early = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    monkeypatch.setattr(propagation, "_touching", lambda _, after: torch.ones(len(after), dtype=torch.bool))
+    late = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    assert early.sum() <= late.sum()
+    for i, seed in enumerate(seeds):
+        seed_volume = np.zeros(volume.shape, bool)
+        seed_volume[keyframe] = seed
+        np.testing.assert_array_equal(seed_component(early[i], seed_volume), seed_component(late[i], seed_volume))
+
+
+def test_objects_are_followed_where_they_go(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+    drifting = as_array(tracks[:1], volume.shape)[0]
+    centres = [np.argwhere(drifting[z]).mean(0) for z in (5, 9, 14)]
+    assert centres[0][0] < centres[1][0] - 1 < centres[2][0] - 3  # along y, by 0.6 a slice; a flip would reverse it
+    assert np.ptp([centre[1] for centre in centres]) < 1.5  # and not along x
+
+
+def test_slices_that_no_object_reaches_are_never_read(propagator: Propagator) -> None:
+    volume = np.full((40, 50, 60), 0.1, np.float32)
+    volume[18:22, 20:34, 20:40] = 0.9
+    read = []
+
+    def reader(frame: int) -> np.ndarray:
+        read.append(frame)
+        return np.repeat(volume[frame][None], 3, 0)
+
+    propagator(reader, 40, volume[19][None] > 0.5, 19)
+    assert len(read) == len(set(read)) < 30
+
+
+def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    model = propagator._model
+    sizes = []
+    step = model.track_step
+
+    def counting(**arguments: object) -> dict:
+        outputs = arguments["output_dict"]["non_cond_frame_outputs"]
+        sizes.append((len(outputs), sum(o["maskmem_features"] is not None for o in outputs.values())))
+        return step(**arguments)
+
+    model.track_step = counting
+    try:
+        long = np.repeat(volume[keyframe][None], 60, 0)
+        propagator(lambda frame: np.repeat(long[frame][None], 3, 0), 60, seeds, 5)
+    finally:
+        del model.track_step
+    assert max(count for count, _ in sizes) == model.max_obj_ptrs_in_encoder - 1
+    assert max(memories for _, memories in sizes) == model.num_maskmem - 1
+
+
+def test_touching_is_26_adjacency() -> None:
+    before, after = torch.zeros(3, 6, 8, dtype=torch.bool), torch.zeros(3, 6, 8, dtype=torch.bool)
+    before[:, 2, 3] = True
+    after[0, 3, 4] = True  # across the corner
+    after[1, 2, 5] = True  # two columns away
+    assert propagation._touching(before, after).tolist() == [True, False, False]
