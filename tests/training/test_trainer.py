@@ -1,0 +1,302 @@
+"""SupervoxelPromptTrainer: trainings as users start them, and what a step is made of."""
+
+import json
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from nnunetv2.run.run_training import run_training
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.prompts.point import point_at
+from nnunetv2_supervoxel.training.logger import METRICS
+
+CPU = torch.device("cpu")
+PATCH = (16, 24, 32)
+
+
+def train(trainer="SupervoxelPromptTrainer", configuration="3d_tiny", fold="all", **options):
+    run_training("997", configuration, fold, trainer, device=CPU, **options)
+
+
+def log_of(folder):
+    return "\n".join(path.read_text() for path in sorted(folder.glob("training_log_*.txt")))
+
+
+def test_a_training_from_start_to_end(prompt_training):
+    results = prompt_training(num_epochs=2)
+    train()
+    fold = results / "SupervoxelPromptTrainer__nnUNetPlans__3d_tiny" / "fold_all"
+    checkpoint = torch.load(fold / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["trainer_name"] == "SupervoxelPromptTrainer"
+    assert checkpoint["current_epoch"] == 2
+    weights = checkpoint["network_weights"]
+    assert weights["encoder.stages.0.0.convs.0.conv.weight"].shape[1] == 1 + 7
+    assert weights["decoder.seg_layers.1.weight"].shape[0] == 2
+    for metric in METRICS:
+        assert len(checkpoint["logging"][metric]) == 2
+    assert 0 <= checkpoint["logging"]["dice_first_prompt"][-1] <= 1
+    assert json.loads((fold / "prompt_training.json").read_text())["max_rounds"] == 2
+    assert "Dice after 1 -> 2 prompts: all 0." in log_of(fold)
+    height, width, _ = plt.imread(fold / "progress.png").shape
+    assert height > 2 * width  # nnU-Net's three panels and ours below
+    assert_validated(fold / "validation")
+
+
+def assert_validated(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["cases"]) == {f"case{number}" for number in range(4)}  # the fifth has no supervoxels
+    assert set(summary["mean"]) == {"supervoxel", "label"}
+    for results in summary["cases"].values():
+        assert {result["source"] for result in results} == {"supervoxel", "label"}
+        for result in results:
+            assert len(result["dice"]) == len(result["interactions"]) == 5
+            assert result["interactions"][0].endswith("+")
+            assert 0 < result["share_in_patch"] <= 1
+    first = [r["dice"] for results in summary["cases"].values() for r in results if r["source"] == "label"]
+    np.testing.assert_allclose(summary["mean"]["label"]["dice"], np.mean(first, axis=0))
+    assert plt.imread(folder / "dice_over_interactions.png").shape[0] > 100
+
+
+def test_continuing_and_validating_again(prompt_training):
+    results = prompt_training(num_epochs=1)
+    train()
+    fold = results / "SupervoxelPromptTrainer__nnUNetPlans__3d_tiny" / "fold_all"
+    summary = fold / "validation" / "summary.json"
+    before = summary.read_text()
+    shutil.rmtree(fold / "validation")
+    train(only_run_validation=True)
+    assert summary.read_text() == before  # the same prompts for the same network
+
+    prompt_training(num_epochs=3)
+    train(continue_training=True)
+    log = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]
+    assert len(log["train_losses"]) == len(log["dice_last_prompt_lasso"]) == 3
+    assert summary.read_text() != before
+
+
+def test_the_command_trains_a_fold_with_workers(prompt_training, run):
+    results = prompt_training()
+    done = run(
+        *("nnUNetv2_train", 997, "3d_tiny", 1, "-tr", "SupervoxelPromptTrainer_1epoch", "-device", "cpu"),
+        nnUNet_n_proc_DA="1",
+        PYTHONWARNINGS="default",
+    )
+    assert done.returncode == 0, done.stderr
+    fold = results / "SupervoxelPromptTrainer_1epoch__nnUNetPlans__3d_tiny" / "fold_1"
+    assert len(json.loads((fold / "validation" / "summary.json").read_text())["cases"]) == 1
+    assert done.stderr.count("nnUNetv2_supervoxel_generate -d 997 -p nnUNetPlans -c 3d_tiny") <= 2
+
+
+def test_one_bad_case_does_not_end_the_validation(prompt_training, make_trainer, monkeypatch):
+    results = prompt_training()
+    trainer = make_trainer()
+    from nnunetv2_supervoxel.training.dataset import PromptDataset
+
+    opened = PromptDataset.open_case
+
+    def failing(self, case):
+        if case == "case2":
+            raise UserError("case2 is broken")
+        return opened(self, case)
+
+    monkeypatch.setattr(PromptDataset, "open_case", failing)
+    trainer.perform_actual_validation()
+    fold = next(results.glob("*/fold_all"))
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    assert summary["cases"]["case2"] == []
+    assert summary["cases"]["case1"]
+    assert "case2 is left out of the validation: case2 is broken" in log_of(fold)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("_1epoch", 1), ("_5epochs", 5), ("_100epochs", 100), ("_500epochs", 500)]
+)
+def test_trainers_named_after_a_length(make_trainer, prompt_training, name, epochs):
+    prompt_training(num_epochs=7)
+    assert make_trainer(f"SupervoxelPromptTrainer{name}", initialize=False).num_epochs == epochs
+    assert make_trainer(initialize=False).num_epochs == 7
+
+
+def test_settings_reach_the_trainer(make_trainer, prompt_training):
+    prompt_training(batch_size=3, initial_lr=0.5, num_iterations_per_epoch=11, interactions={"box": 1}, point_radius=2)
+    trainer = make_trainer()
+    assert trainer.batch_size == 3
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.5
+    assert trainer.num_iterations_per_epoch == 11
+    assert trainer.user.kinds == ["box"]
+    assert trainer.user.point_radius == 2
+
+
+class Recorder(torch.nn.Module):
+    """The trainer's network, with a diary of its inputs."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.inputs, self.with_gradient = network, [], []
+        self.decoder = network.decoder
+
+    def forward(self, data):
+        self.inputs.append(data.detach().clone())
+        self.with_gradient.append(torch.is_grad_enabled())
+        return self.network(data)
+
+
+def batch_with_cubes():
+    image = torch.randn(2, 1, *PATCH)
+    target = torch.zeros(2, 1, *PATCH, dtype=torch.int16)
+    target[0, 0, 3:9, 4:14, 5:20] = 1
+    target[1, 0, 6:14, 10:20, 12:29] = 1
+    return {"data": image, "target": [target, target[:, :, ::2, ::2, ::2]], "keys": ["a", "b"]}
+
+
+def test_a_step_runs_up_to_max_rounds_and_learns_from_the_last(make_trainer, prompt_training):
+    prompt_training(max_rounds=4, interactions={"point": 1.0}, interaction_decay=0.5)
+    trainer = make_trainer()
+    trainer.network = Recorder(trainer.network)
+    lengths = set()
+    for _ in range(25):
+        trainer.network.inputs.clear()
+        trainer.network.with_gradient.clear()
+        batch = batch_with_cubes()
+        trainer.train_step(batch)
+        count = len(trainer.network.inputs)
+        lengths.add(count)
+        assert trainer.network.with_gradient == [False] * (count - 1) + [True]
+        for number, seen in enumerate(trainer.network.inputs):
+            assert seen.shape == (2, 8, *PATCH)
+            assert torch.equal(seen[:, :1], batch["data"])
+            assert set(seen[:, 1].unique().tolist()) <= {0, 1}
+            assert seen[:, 4:6].amax(dim=(1, 2, 3, 4)).tolist() == [1, 1]  # the newest point at full strength
+            assert not seen[:, [2, 3, 6, 7]].any()
+            if number == 0:
+                assert not seen[:, 1].any()
+                assert not seen[:, 5].any()  # the first prompt is positive
+    assert lengths == {1, 2, 3, 4}
+
+
+def test_older_prompts_fade_during_a_step(make_trainer, prompt_training):
+    prompt_training(max_rounds=3, interactions={"point": 1.0}, interaction_decay=0.5)
+    trainer = make_trainer()
+    rounds = trainer._rounds(batch_with_cubes())
+    centres = []
+    for _ in range(3):
+        rounds.prompt()
+        centres.append(rounds.given[0][-1].centre)
+        rounds.observe(torch.stack([torch.zeros(2, *PATCH), torch.full((2, *PATCH), -1.0)], dim=1))  # nothing found
+    channel = rounds.input[0, 4]
+    fresh = torch.zeros(PATCH)
+    for age, centre in enumerate(reversed(centres)):
+        stamp = point_at(centre, True)
+        alone = torch.zeros(7, *PATCH)
+        from nnunetv2_supervoxel.prompts.encoding import add_interaction
+
+        add_interaction(alone, stamp, 1.0)
+        fresh = torch.maximum(fresh, alone[3] * 0.5**age)
+    torch.testing.assert_close(channel, fresh)
+
+
+def test_the_previous_prediction_is_shown_to_the_network(make_trainer):
+    rounds = make_trainer()._rounds(batch_with_cubes())
+    rounds.prompt()
+    logits = torch.randn(2, 2, *PATCH)
+    rounds.observe(logits)
+    assert torch.equal(rounds.input[:, 1], (logits[:, 1] > logits[:, 0]).float())
+
+
+def test_it_learns_an_object_by_heart(make_trainer, prompt_training):
+    prompt_training(max_rounds=1, initial_lr=0.02)
+    trainer = make_trainer()
+    torch.manual_seed(0)
+    batch = batch_with_cubes()
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(40)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+
+
+def test_validation_takes_the_types_in_turn(make_trainer, prompt_training):
+    prompt_training(interactions={"point": 1.0, "lasso": 0.1, "box": 0.0})
+    trainer = make_trainer()
+    trainer.on_validation_epoch_start()
+    outputs = [trainer.validation_step(batch_with_cubes()) for _ in range(2)]
+    assert [entry[0] for output in outputs for entry in output["prompts"]] == ["point", "lasso", "point", "lasso"]
+    trainer.on_validation_epoch_end(outputs)
+    logged = trainer.logger.get_value
+    assert np.isnan(logged("dice_first_prompt_box", -1))
+    values = [logged(f"dice_last_prompt_{kind}", -1) for kind in ("point", "lasso")]
+    np.testing.assert_allclose(np.mean(values), logged("dice_last_prompt", -1))
+
+
+def test_validation_dice_is_that_of_the_predictions(make_trainer):
+    trainer = make_trainer()
+    batch = batch_with_cubes()
+    answers = torch.nn.functional.one_hot(batch["target"][0][:, 0].long(), 2).movedim(-1, 1).float()
+    answers[0, :, :6] = torch.tensor([1.0, 0.0])[:, None, None, None]  # half of the first object is missed
+
+    class Oracle(torch.nn.Module):
+        def forward(self, data):
+            return [answers, answers[:, :, ::2, ::2, ::2]]
+
+    trainer.network = Oracle()
+    trainer._val_samples = 0
+    output = trainer.validation_step(batch)
+    np.testing.assert_allclose([entry[2] for entry in output["prompts"]], [2 / 3, 1.0])
+    voxels = [6 * 10 * 15, 8 * 10 * 17]
+    assert output["tp_hard"] == [voxels[0] / 2 + voxels[1]]
+    assert output["fn_hard"] == [voxels[0] / 2]
+    assert output["fp_hard"] == [0]
+
+
+def test_a_patch_larger_than_the_images(prompt_training):
+    results = prompt_training()
+    train("SupervoxelPromptTrainer_1epoch", "3d_wide")
+    summary = json.loads(next(results.glob("*3d_wide/fold_all/validation/summary.json")).read_text())
+    assert all(result["share_in_patch"] == 1 for results in summary["cases"].values() for result in results)
+
+
+def test_further_datasets_are_drawn_from(make_trainer, prompt_training, prompt_dataset):
+    other = prompt_dataset.with_name("Dataset996_More")
+    shutil.copytree(prompt_dataset, other, dirs_exist_ok=True)
+    for folder in (other / "nnUNetPlans_3d_fullres", other / "nnUNetPlans_3d_fullres_supervoxels"):
+        for path in folder.iterdir():
+            path.rename(path.with_name(path.name.replace("case", "more")))
+    prompt_training(datasets={"996": 3.0})
+    loader, validation = make_trainer().get_dataloaders()
+    keys = [key for _ in range(30) for key in next(loader)["keys"]]
+    assert 30 < sum(key.startswith("more") for key in keys) < 55
+    assert all(key.startswith("case") for _ in range(5) for key in next(validation)["keys"])
+
+    description = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps(description | {"channel_names": {"0": "T1", "1": "T2"}}))
+    with pytest.raises(UserError, match=r"996, whose images have 2 channel\(s\)"):
+        make_trainer().get_dataloaders()
+    shutil.rmtree(other)
+    with pytest.raises(UserError, match="names dataset 996, but it isn't preprocessed"):
+        make_trainer().get_dataloaders()
+
+
+def test_no_supervoxels_names_the_generate_command(make_trainer, prompt_dataset, monkeypatch):
+    supervoxels = prompt_dataset / "nnUNetPlans_3d_fullres_supervoxels"
+    supervoxels.rename(supervoxels.with_name("hidden"))
+    try:
+        with pytest.raises(UserError, match="nnUNetv2_supervoxel_generate -d 997 -p nnUNetPlans -c 3d_tiny"):
+            make_trainer().get_dataloaders()
+    finally:
+        supervoxels.with_name("hidden").rename(supervoxels)
+
+
+def test_wrong_settings(make_trainer, prompt_training):
+    prompt_training(max_round=3)
+    with pytest.raises(UserError, match=r"prompt_training\.yaml is wrong: unknown key 'max_round'"):
+        make_trainer(initialize=False)
+
+
+def test_2d_plans(make_trainer):
+    with pytest.raises(UserError, match="'2d' is 2D, but prompts are trained in 3D; take 3d_fullres"):
+        make_trainer(configuration="2d", initialize=False)
+
+
+def test_a_configuration_that_does_not_exist(make_trainer):
+    with pytest.raises(UserError, match="no configuration '3d_huge'"):
+        make_trainer(configuration="3d_huge", initialize=False)
