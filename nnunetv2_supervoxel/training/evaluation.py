@@ -110,7 +110,7 @@ def evaluate_case(
 
         first = user.kinds[number % len(user.kinds)]
         result = _curve(found, start(target), predict, config.validation_interactions, first)
-        result.share_in_patch = np.count_nonzero(target) / found.voxels
+        result.share_in_patch = float(np.count_nonzero(target) / found.voxels)
         result.other = _at_another(target, [o.patch(bounds) for o in objects if o is not found], start, predict, first)
         results.append(result)
     return results
@@ -125,7 +125,7 @@ def supervoxel_objects(case: PromptCase, config: PromptTrainingConfig) -> Iterat
             def patch(bounds: Bounds, channel: int = channel) -> np.ndarray:
                 return read_patch(case.supervoxels, channel, bounds, 0) > 0
 
-            yield ValidationObject("supervoxel", channel + 1, central_voxel(mask), np.count_nonzero(mask), patch)
+            yield ValidationObject("supervoxel", channel + 1, central_voxel(mask), int(np.count_nonzero(mask)), patch)
 
 
 def label_objects(

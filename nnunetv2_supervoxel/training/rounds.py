@@ -84,4 +84,4 @@ class InteractionRounds:
 def dice(prediction: np.ndarray, target: np.ndarray) -> float:
     """Dice coefficient of two boolean arrays of one shape; 1 if both are empty."""
     total = np.count_nonzero(prediction) + np.count_nonzero(target)
-    return 2 * np.count_nonzero(prediction & target) / total if total else 1.0
+    return float(2 * np.count_nonzero(prediction & target) / total) if total else 1.0

@@ -80,14 +80,15 @@ def test_continuing_and_validating_again(prompt_training):
 def test_the_command_trains_a_fold_with_workers(prompt_training, run):
     results = prompt_training()
     done = run(
-        *("nnUNetv2_train", 997, "3d_tiny", 1, "-tr", "SupervoxelPromptTrainer_1epoch", "-device", "cpu"),
+        *("nnUNetv2_train", 997, "3d_tiny", 0, "-tr", "SupervoxelPromptTrainer_1epoch", "-device", "cpu"),
         nnUNet_n_proc_DA="1",
         PYTHONWARNINGS="default",
     )
     assert done.returncode == 0, done.stderr
-    fold = results / "SupervoxelPromptTrainer_1epoch__nnUNetPlans__3d_tiny" / "fold_1"
+    fold = results / "SupervoxelPromptTrainer_1epoch__nnUNetPlans__3d_tiny" / "fold_0"
     assert len(json.loads((fold / "validation" / "summary.json").read_text())["cases"]) == 1
-    assert done.stderr.count("nnUNetv2_supervoxel_generate -d 997 -p nnUNetPlans -c 3d_tiny") <= 2
+    assert done.stderr.count("1 of 4 cases have no supervoxels") == 1
+    assert "-d 997 -p nnUNetPlans -c 3d_tiny" in done.stderr
 
 
 def test_one_bad_case_does_not_end_the_validation(prompt_training, make_trainer, monkeypatch):

@@ -1,0 +1,59 @@
+"""Two processes (gloo, CPU) run the trainer's parts together. nnU-Net's own launcher knows CUDA alone."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from nnunetv2.run.run_training import find_free_network_port, get_trainer_from_args
+from torch.nn.parallel import DistributedDataParallel
+
+
+def _worker(rank, port, results):
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    torch.manual_seed(rank)
+    trainer = get_trainer_from_args("997", "3d_tiny", "all", "SupervoxelPromptTrainer", device=torch.device("cpu"))
+    trainer.initialize()
+    # From here on what nnU-Net does on GPUs: its constructor would ask for CUDA if the group existed before.
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    trainer.is_ddp, trainer.local_rank = True, rank
+    trainer._set_batch_size_and_oversample()
+    trainer.network = DistributedDataParallel(trainer.network)
+    trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
+    trainer.loss = trainer._build_loss()
+    trainer.users_rng = np.random.default_rng(rank)  # different numbers of rounds on the two ranks
+
+    loader, validation = trainer.get_dataloaders()
+    for _ in range(4):
+        trainer.train_step(next(loader))
+    weights = torch.cat([parameter.detach().flatten() for parameter in trainer.network.parameters()])
+
+    trainer.on_validation_epoch_start()
+    outputs = [trainer.validation_step(next(validation)) for _ in range(2)]
+    own = [entry[2] for output in outputs for entry in output["prompts"]]
+    trainer.on_validation_epoch_end(outputs)
+    trainer.perform_actual_validation()
+    torch.save(
+        {"weights": weights, "batch_size": trainer.batch_size, "own": own, "log": trainer.logger.get_checkpoint()},
+        results / f"rank{rank}.pt",
+    )
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_one_network(prompt_training, tmp_path):
+    results = prompt_training(max_rounds=3)
+    mp.spawn(_worker, (find_free_network_port(), Path(tmp_path)), nprocs=2)
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(2))
+    assert one["batch_size"] == two["batch_size"] == 1
+    assert torch.equal(one["weights"], two["weights"])
+    assert one["own"] != two["own"]
+    for rank in (one, two):
+        np.testing.assert_allclose(rank["log"]["dice_last_prompt"], [np.mean(one["own"] + two["own"])])
+    summary = json.loads(next(results.glob("*/fold_all/validation/summary.json")).read_text())
+    assert list(summary["cases"]) == [f"case{number}" for number in range(4)]
+    assert all(summary["cases"].values())
