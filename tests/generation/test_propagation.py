@@ -133,3 +133,19 @@ def test_touching_is_26_adjacency() -> None:
     after[0, 3, 4] = True  # across the corner
     after[1, 2, 5] = True  # two columns away
     assert propagation._touching(before, after).tolist() == [True, False, False]
+
+
+def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_objects: tuple) -> None:
+    """The arithmetic that is used on CUDA, here on the CPU."""
+    volume, seeds, keyframe = moving_objects
+    exact, rounded = (
+        as_array(
+            Propagator(generator._propagate._model, precision=precision)(
+                lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe
+            ),
+            volume.shape,
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    assert not np.array_equal(exact, rounded)
+    assert dice(exact[:, keyframe - 2 : keyframe + 3], rounded[:, keyframe - 2 : keyframe + 3]) > 0.95
