@@ -37,9 +37,9 @@ DATASETS = {"phantoms": "Dataset989_Phantoms", "mni152": "Dataset988_MNI152Demo"
 CONFIGURATION = "3d_small"
 PATCH = (16, 32, 32)
 PHANTOM_SHAPE = (20, 40, 48)
-SMALLEST = 250  # voxels; smaller phantom objects are left out, as generation leaves out small proposals
+SIZES = (250, 6000)  # voxels; other phantom objects are left out: specks, and the body that holds all the rest
 
-MIXTURE = {"point": 0.4, "box": 0.2, "scribble": 0.2, "lasso": 0.2}
+MIXTURE = {"point": 0.5, "box": 0.15, "scribble": 0.2, "lasso": 0.15}
 POINTS = {"point": 1.0}
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*DATASETS])
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
-    parser.add_argument("--epochs", type=int, default=20, help="of 150 steps (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="of 200 steps (default: %(default)s)")
     parser.add_argument("--cases", type=int, help="number of volumes (default: 150 phantoms, 6 brains)")
     arguments = parser.parse_args()
 
@@ -69,7 +69,7 @@ def main() -> None:
 
     settings = {
         "num_epochs": arguments.epochs,
-        "num_iterations_per_epoch": 150,
+        "num_iterations_per_epoch": 200,
         "num_val_iterations_per_epoch": 10,
         "max_rounds": 2,
         "min_target_voxels": 100,
@@ -116,12 +116,13 @@ def write_phantoms(folder: Path, cases: int) -> None:
 
 
 def store_true_objects(preprocessed: Path, cases: int) -> None:
-    """Every visible region of at least `SMALLEST` voxels as a supervoxel."""
+    """Every visible region of a size within `SIZES` as a supervoxel."""
     folder = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
     for case in range(cases):
         labels = make_phantom(PHANTOM_SHAPE, np.random.default_rng(case)).labels
         supervoxels = []
-        for label in np.flatnonzero(np.bincount(labels.ravel()) >= SMALLEST):
+        sizes = np.bincount(labels.ravel())
+        for label in np.flatnonzero((sizes >= SIZES[0]) & (sizes <= SIZES[1])):
             if label > 0:
                 box = bounding_box(labels == label)
                 origin = tuple(side.start for side in box)
@@ -142,8 +143,8 @@ def add_small_configuration(path: Path) -> None:
         "features_per_stage": [16, 32, 64, 64],
         "kernel_sizes": [[3, 3, 3]] * 4,
         "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
-        "n_conv_per_stage": [1] * 4,
-        "n_conv_per_stage_decoder": [1] * 3,
+        "n_conv_per_stage": [2] * 4,
+        "n_conv_per_stage_decoder": [2] * 3,
     }
     small = {"inherits_from": "3d_fullres", "patch_size": PATCH, "batch_size": 2, "architecture": architecture}
     plans["configurations"][CONFIGURATION] = small

@@ -111,7 +111,8 @@ def evaluate_case(
         first = user.kinds[number % len(user.kinds)]
         result = _curve(found, start(target), predict, config.validation_interactions, first)
         result.share_in_patch = float(np.count_nonzero(target) / found.voxels)
-        result.other = _at_another(target, [o.patch(bounds) for o in objects if o is not found], start, predict, first)
+        others = [other.patch(bounds) for other in objects if other is not found and _within(other.centre, bounds)]
+        result.other = _at_another(target, others, start, predict, first)
         results.append(result)
     return results
 
@@ -211,6 +212,10 @@ def _curve(
         result.interactions.append("none" if given is None else given.kind + ("+" if given.positive else "-"))
         result.dice.append(float(rounds.dice()[0]))
     return result
+
+
+def _within(voxel: tuple[int, int, int], bounds: Bounds) -> bool:
+    return all(low <= index < high for index, (low, high) in zip(voxel, bounds, strict=True))
 
 
 def _at_another(

@@ -74,6 +74,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         self.logger.local_logger = PromptLogger(self.logger.local_logger.verbose)
         self.user = SimulatedUser(config.interactions, config.point_radius)
         self.users_rng = np.random.default_rng()
+        self.rounds_rng = np.random.default_rng(0)
 
     @staticmethod
     def build_network_architecture(
@@ -157,11 +158,16 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         processes = get_allowed_n_proc_DA()
         return self._start(train_loader, processes), self._start(val_loader, processes // 2 if processes else 0)
 
+    def on_train_epoch_start(self) -> None:
+        """As in nnU-Net; all ranks draw the same numbers of rounds, so that none waits for the others."""
+        super().on_train_epoch_start()
+        self.rounds_rng = np.random.default_rng(self.current_epoch)
+
     def train_step(self, batch: dict) -> dict:
         """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient."""
         rounds = self._rounds(batch)
         rounds.prompt()
-        for _ in range(int(self.users_rng.integers(self.config.max_rounds))):
+        for _ in range(int(self.rounds_rng.integers(self.config.max_rounds))):
             rounds.observe(self._predict(rounds.input))
             rounds.prompt()
         return super().train_step({"data": rounds.input, "target": batch["target"]})
@@ -228,6 +234,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             results[name] = self._evaluate(dataset, name)
             self.print_to_log_file(f"validated {name}: {len(results[name])} objects")
         results = dict(sorted(self._gathered(list(results.items()))))
+        if not any(results.values()):
+            raise UserError("Not one case could be validated; the log says why.")
         if self.local_rank == 0:
             self._report(summarise(results, self.config.validation_interactions))
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
@@ -273,7 +281,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
 
     @torch.no_grad()
     def _forward(self, data: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        # Past DDP's wrapper: ranks may run different numbers of rounds, and nothing is shared without gradients.
+        # Past DDP's wrapper, which has nothing to share without gradients.
         with self._autocast():
             return (self.network.module if self.is_ddp else self.network)(data)
 
@@ -301,6 +309,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
                 self.device,
                 self.real_label_manager.ignore_label,
             )
+        except torch.cuda.OutOfMemoryError:
+            raise
         except (UserError, RuntimeError, ValueError, OSError) as error:
             self.print_to_log_file(f"WARNING: {name} is left out of the validation: {error}")
             return []

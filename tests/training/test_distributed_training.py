@@ -25,7 +25,6 @@ def _worker(rank, port, results):
     trainer.network = DistributedDataParallel(trainer.network)
     trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
     trainer.loss = trainer._build_loss()
-    trainer.users_rng = np.random.default_rng(rank)  # different numbers of rounds on the two ranks
 
     loader, validation = trainer.get_dataloaders()
     for _ in range(4):

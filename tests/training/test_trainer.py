@@ -10,7 +10,9 @@ import torch
 from nnunetv2.run.run_training import run_training
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.prompts.encoding import add_interaction
 from nnunetv2_supervoxel.prompts.point import point_at
+from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.logger import METRICS
 
 CPU = torch.device("cpu")
@@ -94,8 +96,6 @@ def test_the_command_trains_a_fold_with_workers(prompt_training, run):
 def test_one_bad_case_does_not_end_the_validation(prompt_training, make_trainer, monkeypatch):
     results = prompt_training()
     trainer = make_trainer()
-    from nnunetv2_supervoxel.training.dataset import PromptDataset
-
     opened = PromptDataset.open_case
 
     def failing(self, case):
@@ -192,8 +192,6 @@ def test_older_prompts_fade_during_a_step(make_trainer, prompt_training):
     for age, centre in enumerate(reversed(centres)):
         stamp = point_at(centre, True)
         alone = torch.zeros(7, *PATCH)
-        from nnunetv2_supervoxel.prompts.encoding import add_interaction
-
         add_interaction(alone, stamp, 1.0)
         fresh = torch.maximum(fresh, alone[3] * 0.5**age)
     torch.testing.assert_close(channel, fresh)
