@@ -22,7 +22,7 @@ from segment_anything.modeling import Sam
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.checkpoints.architectures import Sam2Architecture, SamArchitecture, build_sam, build_sam2
-from nnunetv2_supervoxel.checkpoints.loading import save_checkpoint
+from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2, save_checkpoint
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
@@ -79,7 +79,7 @@ def train(model: torch.nn.Module, step: Step, arguments: argparse.Namespace) -> 
         [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.98)
     )
     if arguments.resume:
-        model.load_state_dict(torch.load(arguments.resume, weights_only=True))
+        model.load_state_dict(_earlier_weights(arguments.family, arguments.resume))
     ema = {key: value.clone() for key, value in model.state_dict().items()}
     backup = arguments.output.with_suffix(".pt")
     begin = saved = time.monotonic()
@@ -104,6 +104,13 @@ def train(model: torch.nn.Module, step: Step, arguments: argparse.Namespace) -> 
                 saved = time.monotonic()
     _save(ema, backup)
     return ema
+
+
+def _earlier_weights(family: str, name: str) -> dict[str, torch.Tensor]:
+    """A backup of this script (.pt), a checkpoint that it made (.safetensors), or "bundled"."""
+    if name.endswith(".pt"):
+        return torch.load(name, weights_only=True)
+    return (load_sam if family == "sam" else load_sam2)(name).model.state_dict()
 
 
 def _schedule(progress: float, warm_up: float) -> float:
@@ -560,7 +567,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=6, help="SAM 2: most objects tracked per sequence")
     parser.add_argument("--pool", type=int, default=400, help="number of phantoms")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/nnunetv2_supervoxel_phantoms"), help="where they lie")
-    parser.add_argument("--resume", type=Path, help="a .pt of an earlier run, to go on from its weights")
+    parser.add_argument("--resume", help="go on from these weights: a .pt of an earlier run, a .safetensors, or bundled")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     arguments = parser.parse_args()
