@@ -567,7 +567,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=6, help="SAM 2: most objects tracked per sequence")
     parser.add_argument("--pool", type=int, default=400, help="number of phantoms")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/nnunetv2_supervoxel_phantoms"), help="where they lie")
-    parser.add_argument("--resume", help="go on from these weights: a .pt of an earlier run, a .safetensors, or bundled")
+    parser.add_argument("--resume", help="go on from an earlier run: a .pt backup, a .safetensors, or bundled")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     arguments = parser.parse_args()

@@ -15,17 +15,18 @@ from nnunetv2_supervoxel.phantoms import make_phantom
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def table(kind: type[config.GenerationConfig]) -> list[str]:
+def table(kind: type[config.GenerationConfig | config.PromptTrainingConfig]) -> list[str]:
     """One row per setting: name, default as YAML, doc."""
     defaults = kind().model_dump(mode="json")
     rows = []
     for name, field in kind.model_fields.items():
-        default = yaml.safe_dump(defaults[name], default_flow_style=True).removesuffix("...\n").strip()
+        dumped = yaml.safe_dump(defaults[name], default_flow_style=True, sort_keys=False)
+        default = dumped.removesuffix("...\n").strip()
         rows.append(f"| `{name}` | `{default}` | {field.description} |")
     return rows
 
 
-@pytest.mark.parametrize("row", table(config.GenerationConfig))
+@pytest.mark.parametrize("row", table(config.GenerationConfig) + table(config.PromptTrainingConfig))
 def test_every_setting_is_in_the_table(row: str) -> None:
     assert row in README.splitlines()
 
