@@ -132,6 +132,9 @@ class PromptTrainingConfig(_Config):
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Patches per step, over all GPUs; null: the plans' batch size."""
 
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """nnU-Net's SGD, or AdamW, which gets further in short trainings (set initial_lr to about 0.001)."""
+
     initial_lr: Annotated[float, Field(gt=0)] = 1e-2
     """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
 

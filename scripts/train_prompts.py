@@ -72,6 +72,8 @@ def main() -> None:
         "num_iterations_per_epoch": 200,
         "num_val_iterations_per_epoch": 10,
         "max_rounds": 2,
+        "optimizer": "adamw",
+        "initial_lr": 0.001,
         "min_target_voxels": 100,
         "interactions": MIXTURE,
     }

@@ -10,6 +10,7 @@ import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from batchgenerators.utilities.file_and_folder_operations import save_json
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.helpers import dummy_context
@@ -103,6 +104,14 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
                 "INFO: nnInteractive's session z-scores every image as a whole; this dataset is normalised otherwise "
                 f"({', '.join(sorted(schemes))}), so there the network will meet other intensities than in training."
             )
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        """The config's optimizer under nnU-Net's schedule."""
+        if self.config.optimizer == "sgd":
+            return super().configure_optimizers()
+        parameters = self.network.parameters()
+        optimizer = torch.optim.AdamW(parameters, self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
     def on_train_start(self) -> None:
         """As in nnU-Net; the settings are left beside debug.json, where an export finds them."""

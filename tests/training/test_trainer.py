@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.prompts.encoding import add_interaction
 from nnunetv2_supervoxel.prompts.point import point_at
 from nnunetv2_supervoxel.training.dataset import PromptDataset
-from nnunetv2_supervoxel.training.logger import METRICS
+from nnunetv2_supervoxel.training.logger import METRICS, PromptLogger
 
 CPU = torch.device("cpu")
 PATCH = (16, 24, 32)
@@ -62,6 +62,13 @@ def assert_validated(folder):
     assert plt.imread(folder / "dice_over_interactions.png").shape[0] > 100
 
 
+@pytest.fixture
+def no_plot(monkeypatch):
+    """nnU-Net's plot of 30 by 54 inches takes longer than a tiny epoch."""
+    monkeypatch.setattr(PromptLogger, "plot_progress_png", lambda self, folder: None)
+
+
+@pytest.mark.usefixtures("no_plot")
 def test_continuing_and_validating_again(prompt_training):
     results = prompt_training(num_epochs=1)
     train()
@@ -247,6 +254,7 @@ def test_validation_dice_is_that_of_the_predictions(make_trainer):
     assert output["fp_hard"] == [0]
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_a_patch_larger_than_the_images(prompt_training):
     results = prompt_training()
     train("SupervoxelPromptTrainer_1epoch", "3d_wide")
