@@ -7,8 +7,8 @@ phantoms: volumes with known objects, which serve as supervoxels; a fifth of the
 mni152: bent copies of the MNI152 template with supervoxels from the bundled checkpoints; grey and white matter are real
 structures that the training never sees as labels.
 
-Made for 15 to 20 minutes on two free cores; with fewer epochs it learns less. The figures are Dice, on held-out cases, beside those of a network that
-has seen a single step at a learning rate of nearly 0.
+Made for 15 to 20 minutes on two free cores; with fewer epochs it learns less. The figures are Dice, on held-out cases,
+beside those of a network that has seen a single step at a learning rate of nearly 0.
 """
 
 from __future__ import annotations
