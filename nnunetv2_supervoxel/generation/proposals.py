@@ -45,7 +45,7 @@ class Proposer:
     def __init__(self, sam: Sam, config: GenerationConfig) -> None:
         self._config = config
         self._points_per_batch = config.points_per_batch
-        self._generator = SamAutomaticMaskGenerator(
+        self._generator = _MaskGenerator(
             sam,
             points_per_side=config.points_per_side,
             points_per_batch=config.points_per_batch,
@@ -82,6 +82,16 @@ class Proposer:
         self._generator.points_per_batch = points_per_batch
         with torch.inference_mode(), _categories_on_the_boxes_device():
             return self._generator.generate(image)
+
+
+class _MaskGenerator(SamAutomaticMaskGenerator):
+    """The official generator, which fails with crops when not one of them has a mask above the thresholds."""
+
+    def _process_crop(self, *arguments: object) -> official.MaskData:
+        data = super()._process_crop(*arguments)
+        if len(data["rles"]) == 0:
+            data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)  # it makes this one without columns
+        return data
 
 
 @contextmanager

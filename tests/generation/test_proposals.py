@@ -34,15 +34,27 @@ def test_thresholds_and_areas_are_kept(
     generator: SupervoxelGenerator, tiny_config: GenerationConfig, brain_slice: np.ndarray
 ) -> None:
     config = tiny_config.model_copy(
-        update={"min_proposal_area": 200, "max_proposal_share": 0.2, "stability_score_thresh": 0.85}
+        update={"min_proposal_area": 200, "max_proposal_share": 0.5, "stability_score_thresh": 0.85}
     )
     found = Proposer(generator._propose._generator.predictor.model, config)(brain_slice)
     assert found
     for proposal in found:
         assert proposal.mask.shape == brain_slice.shape[:2]
-        assert 200 <= proposal.mask.sum() <= 0.2 * proposal.mask.size
+        assert 200 <= proposal.mask.sum() <= 0.5 * proposal.mask.size
         assert proposal.predicted_iou > config.pred_iou_thresh
         assert proposal.stability_score >= 0.85
+    smaller = config.model_copy(update={"max_proposal_share": float(found[0].mask.mean()) / 2})
+    assert len(Proposer(generator._propose._generator.predictor.model, smaller)(brain_slice)) < len(found)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_nothing_above_the_thresholds_is_no_error(
+    generator: SupervoxelGenerator, tiny_config: GenerationConfig, brain_slice: np.ndarray, layers: int
+) -> None:
+    config = tiny_config.model_copy(
+        update={"stability_score_thresh": 1.0, "stability_score_offset": 50.0, "crop_n_layers": layers}
+    )
+    assert Proposer(generator._propose._generator.predictor.model, config)(brain_slice) == []
 
 
 def test_many_boxes_are_suppressed_with_categories_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
