@@ -80,7 +80,7 @@ def read_preprocessed(
     except UserError:
         raise
     except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
-        raise UserError(f"{source} can't be read ({_first_line(error)}); preprocess the dataset again.") from error
+        raise UserError(f"{source} can't be read ({_last_line(error)}); preprocess the dataset again.") from error
 
 
 def read_image(path: Path, channels: Sequence[int]) -> Volume:
@@ -96,7 +96,7 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise UserError(f"{path} can't be read as an image ({_first_line(error)}).") from error
+        raise UserError(f"{path} can't be read as an image ({_last_line(error)}).") from error
     array = sitk.GetArrayViewFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
@@ -117,7 +117,7 @@ def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
         data = blosc2.open(str(path), mode="r")
         array = data[:]
     except Exception as error:
-        raise UserError(f"{path} can't be read as a Blosc2 array ({_first_line(error)}).") from error
+        raise UserError(f"{path} can't be read as a Blosc2 array ({_last_line(error)}).") from error
     if array.ndim not in (3, 4):
         raise UserError(f"{path} has {array.ndim} dimensions; (c, z, y, x) or (z, y, x) was expected.")
     return Volume(_take_channels(array if array.ndim == 4 else array[None], channels, path), (1.0, 1.0, 1.0), path)
@@ -142,6 +142,6 @@ def _header(image: sitk.Image) -> Header:
     return Header(spacing[:3], origin[:3], tuple(direction[:3, :3].ravel().tolist()))
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

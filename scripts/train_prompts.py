@@ -27,8 +27,8 @@ import SimpleITK as sitk  # noqa: N813
 import yaml
 
 from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.prompts.regions import bounding_box
 from nnunetv2_supervoxel.shipped import shipped_folder
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 

@@ -8,10 +8,11 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.generation.components import bounding_box, seed_component
+from nnunetv2_supervoxel.generation.components import seed_component
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite, to_uint8_rgb
 from nnunetv2_supervoxel.generation.keyframes import draw_keyframes
 from nnunetv2_supervoxel.generation.propagation import Propagator, Track
@@ -104,7 +105,7 @@ class SupervoxelGenerator:
         seeds = np.stack([proposal.mask for proposal in proposals])
         if frames > 1:
             return self._propagate(lambda frame: window(sliced[:, frame]), frames, seeds, keyframe)
-        tracks = [Track((1, *seeds.shape[1:])) for _ in seeds]
+        tracks = [Track() for _ in seeds]
         for track, seed in zip(tracks, seeds, strict=True):
             track[0] = seed
         return tracks

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from sam2.modeling.sam2_base import SAM2Base
 
-from nnunetv2_supervoxel.generation.components import bounding_box
+from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.generation.memory import free_memory, halve_until_it_fits, is_out_of_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,14 +26,9 @@ FrameReader = Callable[[int], np.ndarray]
 
 
 class Track:
-    """One object's masks, slice by slice, each kept in its bounding box.
+    """One object's masks, slice by slice, each kept in its bounding box."""
 
-    Args:
-        shape: (slices, h, w) of the volume.
-    """
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.shape = shape
+    def __init__(self) -> None:
         self._crops: dict[int, tuple[tuple[slice, ...], np.ndarray]] = {}
 
     def __setitem__(self, frame: int, mask: np.ndarray) -> None:
@@ -141,7 +136,7 @@ class Propagator:
     def _track(
         self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int, state_device: torch.device
     ) -> list[Track]:
-        tracks = [Track((frames, *seeds.shape[1:])) for _ in seeds]
+        tracks = [Track() for _ in seeds]
         with self._autocast():
             seeded = self._seed(self._encode(read_frame(keyframe)), seeds, keyframe, frames)
             masks = self._to_image(seeded["pred_masks"], seeds.shape[1:])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 
+from nnunetv2_supervoxel.boxes import bounding_box
+
 
 def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     """One connected region of false negatives or false positives, larger ones more often.
@@ -28,14 +30,3 @@ def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random
     region = np.zeros_like(wrong)
     region[box] = labels == rng.choice(len(sizes), p=sizes / sizes.sum())
     return region
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box that holds all of a boolean mask, as an index; None if the mask is empty."""
-    box = []
-    for axis in range(mask.ndim):
-        hits = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not len(hits):
-            return None
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    return tuple(box)

@@ -1,6 +1,7 @@
 import numpy as np
 
-from nnunetv2_supervoxel.generation.components import bounding_box, seed_component
+from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.generation.components import seed_component
 
 
 def test_only_the_part_connected_with_the_seed_stays() -> None:

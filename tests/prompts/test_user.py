@@ -5,7 +5,8 @@ from collections import Counter
 import cc3d
 import numpy as np
 
-from nnunetv2_supervoxel.prompts.regions import bounding_box, draw_error_region
+from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.prompts.regions import draw_error_region
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 
 EVERYTHING = {"point": 1.0, "box": 1.0, "scribble": 1.0, "lasso": 1.0}

@@ -10,8 +10,8 @@ import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.prompts.regions import bounding_box
 from nnunetv2_supervoxel.shipped import shipped_folder
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
