@@ -171,6 +171,109 @@ def trainers_command() -> int:
     return 0
 
 
+@_command
+def export_command() -> int:
+    """`nnUNetv2_supervoxel_export`."""
+    parser = _parser(
+        "Export a trained prompt model: as a model folder for nnInteractive (napari, MITK, Slicer), or as pretrained "
+        "weights for nnUNetv2_train -pretrained_weights.",
+        "example: nnUNetv2_supervoxel_export -d 990 -c 3d_fullres -o my_model --format nninteractive",
+    )
+    parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset trained on")
+    parser.add_argument(
+        "-tr", default="SupervoxelPromptTrainer", metavar="TRAINER", help="trainer (default: %(default)s)"
+    )
+    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="plans (default: %(default)s)")
+    parser.add_argument(
+        "-c", default="3d_fullres", metavar="CONFIGURATION", help="nnU-Net configuration (default: %(default)s)"
+    )
+    parser.add_argument("-f", default="all", metavar="FOLD", help="fold, 0 to 4 or all (default: %(default)s)")
+    parser.add_argument(
+        "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint's file name (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-o", required=True, type=Path, metavar="OUT", help="nninteractive: folder to make; nnunet: .pth file to write"
+    )
+    parser.add_argument("--format", required=True, choices=("nninteractive", "nnunet"), help="for whom")
+    parser.add_argument("--license", metavar="TEXT", help="nninteractive: licence of the weights, shown to users")
+    parser.add_argument("--channels", type=int, metavar="N", help="nnunet: image channels of the target dataset")
+    parser.add_argument(
+        "--target", metavar="DATASET_ID", help="nnunet: preprocessed dataset to check the weights against"
+    )
+    arguments = parser.parse_args()
+    if arguments.channels is not None and arguments.channels < 1:
+        parser.error("--channels must be at least 1")
+    for flag, belongs_to in (("license", "nninteractive"), ("channels", "nnunet"), ("target", "nnunet")):
+        if getattr(arguments, flag) is not None and arguments.format != belongs_to:
+            parser.error(f"--{flag} goes with --format {belongs_to}")
+
+    from nnunetv2_supervoxel.export.trained_model import load_trained_model
+
+    model = load_trained_model(arguments.d, arguments.tr, arguments.p, arguments.c, arguments.f, arguments.chk)
+    if arguments.format == "nnunet":
+        from nnunetv2_supervoxel.export.nnunet import export_nnunet
+
+        export_nnunet(model, arguments.o, arguments.channels, arguments.target)
+        print(f"{arguments.o}: train with nnUNetv2_train ... -pretrained_weights {arguments.o}")
+        return 0
+    from nnunetv2_supervoxel.export.nninteractive import NO_LICENSE, differences_in_the_session, export_nninteractive
+
+    export_nninteractive(model, arguments.o, arguments.license or NO_LICENSE)
+    for sentence in differences_in_the_session(model):
+        print(f"Warning: {sentence}", file=sys.stderr)
+    print(f"{arguments.o}: open this folder in nnInteractive, or give it to nnUNetv2_supervoxel_predict -m.")
+    return 0
+
+
+@_command
+def predict_command() -> int:
+    """`nnUNetv2_supervoxel_predict`."""
+    parser = _parser(
+        "Segment what a file of prompts points at, without a graphical client. Uses nnInteractive's official session "
+        "(pip install nninteractive). Every object becomes OUT/CASE_OBJECT.nii.gz, 0 and 1, in its image's geometry.",
+        'prompts: {"space": "voxel", "cases": {"patient1": {"liver": [{"type": "point", "position": [120, 88, 31]}]}}} '
+        "(see the README). example: nnUNetv2_supervoxel_predict -i scans -o masks -m my_model -prompts prompts.json",
+    )
+    parser.add_argument("-i", required=True, type=Path, metavar="IN", help="folder with images")
+    parser.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for masks")
+    parser.add_argument("-m", required=True, type=Path, metavar="MODEL_FOLDER", help="exported for nninteractive")
+    parser.add_argument("-prompts", required=True, type=Path, metavar="FILE.json", help="what to point at")
+    parser.add_argument("-device", help="cuda, cuda:1, cpu or mps (default: cuda where there is one, else cpu)")
+    arguments = parser.parse_args()
+
+    from nnunetv2_supervoxel.export.predict import predict_folder
+
+    done, failures = predict_folder(arguments.i, arguments.o, arguments.m, arguments.prompts, arguments.device)
+    for case, reason in failures.items():
+        print(f"{case} failed: {reason}", file=sys.stderr)
+    print(f"{done} objects segmented; {len(failures)} cases failed.")
+    return 1 if failures else 0
+
+
+@_command
+def import_command() -> int:
+    """`nnUNetv2_supervoxel_import`."""
+    parser = _parser(
+        "Make a raw nnU-Net dataset of a folder of images without labels, which nnUNetv2_plan_and_preprocess takes: "
+        "links to the images, empty label files, dataset.json.",
+        "example: nnUNetv2_supervoxel_import -i scans -d 990",
+    )
+    parser.add_argument("-i", required=True, type=Path, metavar="FOLDER", help="folder with one 3D image per case")
+    parser.add_argument("-d", required=True, type=int, metavar="ID", help="number of the new dataset, 1 to 999")
+    parser.add_argument("-n", default="Unlabelled", metavar="NAME", help="its name (default: %(default)s)")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.d <= 999:
+        parser.error("-d must be a number from 1 to 999")
+
+    from nnunetv2_supervoxel.unlabelled import import_images
+
+    folder, done, failures = import_images(arguments.i, arguments.d, arguments.n)
+    for case, reason in failures.items():
+        print(f"{case} failed: {reason}", file=sys.stderr)
+    print(f"{folder}: {done} images, {len(failures)} failed. Next: nnUNetv2_plan_and_preprocess -d {arguments.d}")
+    return 1 if failures else 0
+
+
 def _parser(description: str, example: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, epilog=example)
 

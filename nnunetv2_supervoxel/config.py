@@ -144,6 +144,9 @@ class PromptTrainingConfig(_Config):
     min_target_voxels: Annotated[int, Field(ge=1)] = 50
     """Objects with fewer voxels in the patch are drawn anew."""
 
+    max_patch_shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
+    """How far a training object may lie from the middle of its patch, as a share of the patch."""
+
     datasets: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Further preprocessed datasets to train on, ID or name: weight; the command line's dataset has weight 1."""
 

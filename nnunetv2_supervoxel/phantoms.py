@@ -58,16 +58,57 @@ def make_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phant
     return Phantom(_render(labels, parents, rng), labels, tuple(parents))
 
 
+def make_folded_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phantom:
+    """Draw a phantom like a brain: a folded shell around a core, which holds paired cavities and nuclei.
+
+    Args:
+        shape: (z, y, x) in voxels, each at least 8.
+        rng: decides everything.
+    """
+    if len(shape) != 3 or min(shape) < 8:
+        raise ValueError(f"shape must be three sizes of at least 8 voxels, not {shape}")
+    labels, parents = _paint_folds(shape, rng)
+    return Phantom(_render(labels, parents, rng), labels, tuple(parents))
+
+
+def _paint_folds(shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
+    size, grid = np.array(shape, float), _warped_grid(shape, rng)
+    center = size * rng.uniform(0.45, 0.55, 3)
+    radii = size * rng.uniform([0.42, 0.38, 0.34], [0.6, 0.48, 0.46])
+    offset = [(grid[axis] - center[axis]) / radii[axis] for axis in range(3)]
+    depth = 1 - np.sqrt(sum(u**2 for u in offset))  # 0 at the surface, 1 in the middle
+    folds = np.abs(_smooth_noise(shape, rng, cells=rng.integers(7, 14)))  # its zeros are winding sheets: the furrows
+    core = depth > rng.uniform(0.08, 0.2) + rng.uniform(0.1, 0.35) * np.clip(1 - folds / rng.uniform(0.4, 0.9), 0, 1)
+    if rng.random() < 0.5:
+        core &= (np.abs(offset[2]) > rng.uniform(0.02, 0.06)) | (offset[1] > rng.uniform(-0.4, 0.3))  # two halves
+    labels, parents = np.zeros(shape, np.int16), [0]
+    labels[depth > 0] = 1
+    _paint_where(labels, parents, core, 1)
+    core_label = len(parents)
+    for _ in range(rng.integers(1, 4)):
+        away, extent = rng.uniform([-0.3, -0.4, 0.08], [0.3, 0.4, 0.4]), radii * rng.uniform(0.1, 0.3, 3)
+        for side in (-1, 1):
+            place = center + away * radii * (1, 1, side)
+            mask, box = _ellipsoid(grid, place, np.maximum(extent, (2, 3, 3)), rng)
+            _paint_where(labels[box], parents, mask, core_label)
+    return labels, parents
+
+
+def _paint_where(labels: np.ndarray, parents: list[int], mask: np.ndarray, parent: int) -> None:
+    """A new region where `mask` lies in the parent, unless it is too small; `labels` and `parents` change in place."""
+    mask = mask & (labels == parent)
+    if np.count_nonzero(mask) > _SMALLEST:
+        parents.append(parent)
+        labels[mask] = len(parents)
+
+
 def _paint_regions(shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
     grid = _warped_grid(shape, rng)
     size = np.array(shape, float)
     labels, parents = np.zeros(shape, np.int16), []
 
     def paint(mask: np.ndarray, box: tuple[slice, ...], parent: int) -> None:
-        mask &= labels[box] == parent
-        if np.count_nonzero(mask) > _SMALLEST:
-            parents.append(parent)
-            labels[box][mask] = len(parents)
+        _paint_where(labels[box], parents, mask, parent)
 
     body = 0
     if rng.random() < 0.7:

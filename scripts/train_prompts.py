@@ -47,8 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*DATASETS])
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
-    parser.add_argument("--epochs", type=int, default=20, help="of 200 steps (default: %(default)s)")
-    parser.add_argument("--cases", type=int, help="number of volumes (default: 150 phantoms, 6 brains)")
+    parser.add_argument("--epochs", type=int, default=14, help="of 500 steps (default: %(default)s)")
+    parser.add_argument("--cases", type=int, help="number of volumes (default: 240 phantoms, 6 brains)")
     arguments = parser.parse_args()
 
     started = time.time()
@@ -56,20 +56,20 @@ def main() -> None:
     environment(folder)
     dataset = DATASETS[arguments.what]
     if arguments.what == "phantoms":
-        write_phantoms(Path(os.environ["nnUNet_raw"]) / dataset, arguments.cases or 150)
+        write_phantoms(Path(os.environ["nnUNet_raw"]) / dataset, arguments.cases or 240)
     else:
         run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number(dataset), "-n", arguments.cases or 6)
     run("nnUNetv2_plan_and_preprocess", "-d", number(dataset), "-c", "3d_fullres", "-np", 2, "-npfp", 2)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
     add_small_configuration(preprocessed / "nnUNetPlans.json")
     if arguments.what == "phantoms":
-        store_true_objects(preprocessed, arguments.cases or 150)
+        store_true_objects(preprocessed, arguments.cases or 240)
     else:
         run("nnUNetv2_supervoxel_generate", "-d", number(dataset), "-config", "tiny", "-device", "cpu")
 
     settings = {
         "num_epochs": arguments.epochs,
-        "num_iterations_per_epoch": 200,
+        "num_iterations_per_epoch": 500,
         "num_val_iterations_per_epoch": 10,
         "max_rounds": 2,
         "optimizer": "adamw",
@@ -143,10 +143,10 @@ def add_small_configuration(path: Path) -> None:
     architecture["arch_kwargs"] |= {
         "n_stages": 4,
         "features_per_stage": [16, 32, 64, 64],
-        "kernel_sizes": [[3, 3, 3]] * 4,
+        "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 3],
         "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
         "n_conv_per_stage": [2] * 4,
-        "n_conv_per_stage_decoder": [2] * 3,
+        "n_conv_per_stage_decoder": [1] * 3,
     }
     small = {"inherits_from": "3d_fullres", "patch_size": PATCH, "batch_size": 2, "architecture": architecture}
     plans["configurations"][CONFIGURATION] = small

@@ -25,7 +25,7 @@ from nnunetv2_supervoxel.checkpoints.architectures import Sam2Architecture, SamA
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2, save_checkpoint
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD
-from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
+from nnunetv2_supervoxel.phantoms import Phantom, make_folded_phantom, make_phantom
 
 SIZE = 128
 ARCHITECTURES = {
@@ -135,14 +135,15 @@ def _save(state: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def load_pool(cache: Path, count: int) -> list[Phantom]:
-    """Phantoms windowed to [0, 1], made on the first call and kept in `cache`: uint8 images, uint8 labels."""
+    """Phantoms, every fourth folded like a brain, windowed to uint8; made on the first call, kept in `cache`."""
     pool = []
     for seed in tqdm(range(count), desc="phantoms", disable=None):
         file = cache / f"phantom_{seed}.npz"
         if not file.exists():
             cache.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([77, seed])
-            phantom = make_phantom(SHAPES[rng.integers(len(SHAPES))], rng)
+            make = make_folded_phantom if seed % 4 == 3 else make_phantom
+            phantom = make(SHAPES[rng.integers(len(SHAPES))], rng)
             window = IntensityWindow.of(phantom.image[None], (0.5, 99.5))
             image = np.stack([window(plane[None])[0] for plane in phantom.image])
             np.savez(
@@ -194,14 +195,14 @@ class PointSample:
     Attributes:
         image: (h, w) in [0, 1], the longest side being SIZE.
         points: (n, 2) as (x, y).
-        owners: (m,) index of the point that each target belongs to.
-        targets: (m, SIZE, SIZE), 1 inside; of one point, from its own region to the wholes that hold it.
+        targets: (n, LEVELS, SIZE, SIZE), 1 inside: from a point's own region to the wholes that hold it.
+        levels: (n,) how many of them there are; the last is repeated, and a point on background has none.
     """
 
     image: torch.Tensor
     points: torch.Tensor
-    owners: torch.Tensor
     targets: torch.Tensor
+    levels: torch.Tensor
 
 
 def draw_points(data: list[Phantom], rng: np.random.Generator, prompts: int) -> PointSample:
@@ -219,19 +220,22 @@ def draw_points(data: list[Phantom], rng: np.random.Generator, prompts: int) -> 
             continue
         pixels = torch.from_numpy(augment_contrast(image, rng))[None, None]
         pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)[0, 0]
-        points, owners, targets = [], [], []
+        points = np.zeros((prompts, 2), int)
+        targets, levels = np.zeros((prompts, LEVELS, SIZE, SIZE), np.float32), np.zeros(prompts, int)
         for index in range(prompts):
             wanted = labels == rng.choice(present) if index < prompts * 3 / 4 else labels == 0
             rows, columns = np.nonzero(wanted if wanted.any() else labels >= 0)
             chosen = rng.integers(len(rows))
             y, x = int(rows[chosen]), int(columns[chosen])
-            points.append((x, y))
-            for target in _targets_at(Phantom(image, labels, phantom.parents), y, x):
-                owners.append(index)
-                targets.append(np.pad(target, ((0, SIZE - size[0]), (0, SIZE - size[1]))))
-        if targets:
-            stack = torch.from_numpy(np.stack(targets).astype(np.float32))
-            return PointSample(pixels, torch.tensor(points).float(), torch.tensor(owners), stack)
+            points[index] = x, y
+            meant = _targets_at(Phantom(image, labels, phantom.parents), y, x)
+            levels[index] = len(meant)
+            for level in range(LEVELS if meant else 0):
+                targets[index, level, : size[0], : size[1]] = meant[min(level, len(meant) - 1)]
+        if levels.any():
+            return PointSample(
+                pixels, torch.from_numpy(points).float(), torch.from_numpy(targets), torch.from_numpy(levels)
+            )
 
 
 def _targets_at(slice_: Phantom, y: int, x: int) -> list[np.ndarray]:
@@ -249,7 +253,11 @@ def _targets_at(slice_: Phantom, y: int, x: int) -> list[np.ndarray]:
 
 
 def sam_step(model: Sam, data: list[Phantom], rng: np.random.Generator, prompts: int) -> tuple[torch.Tensor, float]:
-    """Loss of one slice, and the mean IoU of every target's best mask."""
+    """Loss of one slice, and the mean IoU of the first masks with the points' own regions.
+
+    Mask k learns level k. The usual loss, that of each point's best mask only, lets all masks settle on the largest
+    object for thousands of steps.
+    """
     sample = draw_points(data, rng, prompts)
     height, width = sample.image.shape
     embedding = model.image_encoder(model.preprocess((sample.image * 255).round().expand(3, -1, -1))[None])
@@ -267,12 +275,13 @@ def sam_step(model: Sam, data: list[Phantom], rng: np.random.Generator, prompts:
     inside[: round(height * side / SIZE), : round(width * side / SIZE)] = True
     masks = torch.where(inside, masks, masks.new_tensor(-8.0))  # what is predicted on the padding is cut off
 
-    targets = F.avg_pool2d(sample.targets[:, None], SIZE // side)
-    cost = mask_loss(masks[sample.owners], targets)
-    quality = iou(masks[sample.owners].detach(), targets)
-    best = torch.zeros_like(predicted).scatter_reduce(0, sample.owners[:, None].expand(-1, LEVELS), quality, "amax")
-    loss = cost.min(dim=1).values.mean() + 0.03 * cost.mean() + 3 * F.mse_loss(predicted, best)
-    return loss + 0.3 * _affinity_loss(embedding[0], sample), quality.max(dim=1).values.mean().item()
+    targets, known = F.avg_pool2d(sample.targets, SIZE // side), sample.levels > 0
+    exists = torch.arange(LEVELS) < sample.levels[:, None]
+    weights = torch.where(exists, torch.tensor([1.5, 0.75, 0.5]), 0.2) * known[:, None]
+    loss = (weights * mask_loss(masks, targets)).sum() / known.sum()
+    quality = iou(masks.detach()[:, :, None], targets[:, None])  # (n, mask, level)
+    loss = loss + 3 * F.mse_loss(predicted, quality.amax(dim=2))
+    return loss + 0.3 * _affinity_loss(embedding[0], sample), quality[known, 0, 0].mean().item()
 
 
 def _affinity_loss(embedding: torch.Tensor, sample: PointSample) -> torch.Tensor:
@@ -280,12 +289,11 @@ def _affinity_loss(embedding: torch.Tensor, sample: PointSample) -> torch.Tensor
 
     Without it, masks stay the same for all points of an image for thousands of steps.
     """
-    grid = embedding.shape[-1]
-    first = torch.cat([torch.tensor([True]), sample.owners[1:] != sample.owners[:-1]])
-    cells = ((sample.points[sample.owners[first]] + 0.5) * grid / SIZE).long().clamp(0, grid - 1)
+    grid, known = embedding.shape[-1], sample.levels > 0
+    cells = ((sample.points[known] + 0.5) * grid / SIZE).long().clamp(0, grid - 1)
     unit = F.normalize(embedding, dim=0)
     alike = torch.einsum("cn,cyx->nyx", unit[:, cells[:, 1], cells[:, 0]], unit)
-    return mask_loss(10 * alike - 6, F.avg_pool2d(sample.targets[first], SIZE // grid)).mean()
+    return mask_loss(10 * alike - 6, F.avg_pool2d(sample.targets[known, 0], SIZE // grid)).mean()
 
 
 def initialise_sam(model: Sam) -> Sam:
@@ -548,8 +556,8 @@ def mask_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of thresholded (..., h, w), the target broadcast; without the last two axes."""
-    a, b = logits > 0, (target > 0.5).expand_as(logits)
+    """Intersection over union of thresholded (..., h, w), both broadcast; without the last two axes."""
+    a, b = logits > 0, target > 0.5
     return (a & b).sum((-1, -2)) / (a | b).sum((-1, -2)).clamp(min=1)
 
 

@@ -1,8 +1,13 @@
-"""Shared material: a real dataset from the MNI152 template, preprocessed and made into supervoxels by the commands."""
+"""Shared material, made by the commands.
+
+Two datasets: the MNI152 template with supervoxels from the tiny checkpoints, and phantoms whose true objects are stored
+as supervoxels.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -11,13 +16,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
 
-from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config
-from nnunetv2_supervoxel.shipped import find_config
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config, store
+from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.shipped import find_config, shipped_folder
+from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
 REPOSITORY = Path(__file__).parents[1]
 
 Run = Callable[..., subprocess.CompletedProcess]
+
+PHANTOM_DATASET = "Dataset997_Phantoms"
+PHANTOM_SHAPE = (18, 28, 37)
+PHANTOM_SPACING = (1.0, 1.0, 2.0)  # x, y, z
+PHANTOM_CASES = 5
+PHANTOM_PATCH = (16, 24, 32)
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +103,110 @@ def generator(tiny_config: GenerationConfig) -> SupervoxelGenerator:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def prompt_dataset(nnunet_folders, run) -> Path:
+    """The dataset's preprocessed folder; configurations 3d_tiny and 3d_wide (a patch larger than the images).
+
+    The last of the cases has no supervoxels.
+    """
+    _write_phantoms(Path(nnunet_folders["nnUNet_raw"]) / PHANTOM_DATASET)
+    done = run("nnUNetv2_plan_and_preprocess", "-d", 997, "-c", "3d_fullres", "-np", 1, "-npfp", 1)
+    assert done.returncode == 0, done.stderr
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / PHANTOM_DATASET
+    _add_configurations(folder / "nnUNetPlans.json")
+    for number in range(PHANTOM_CASES - 1):
+        write_true_objects(folder / "nnUNetPlans_3d_fullres_supervoxels", number)
+    return folder
+
+
+@pytest.fixture
+def prompt_training(prompt_dataset, nnunet_folders, monkeypatch, tmp_path):
+    """Set up the environment for a short training; call it to change settings: `prompt_training(max_rounds=2)`."""
+    results, config = tmp_path / "results", tmp_path / "prompt_training.yaml"
+    results.mkdir()
+    monkeypatch.setenv("nnUNet_results", str(results))
+    monkeypatch.setenv("nnUNet_extTrainer", str(shipped_folder("trainers")))
+    monkeypatch.setenv("nnUNet_compile", "f")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    monkeypatch.setenv("nnUNet_supervoxel_training_config", str(config))
+
+    def configure(**settings) -> Path:
+        settings = {
+            "num_iterations_per_epoch": 2,
+            "num_val_iterations_per_epoch": 2,
+            "max_rounds": 2,
+            "min_target_voxels": 30,
+            "validation_objects_per_case": 2,
+        } | settings
+        config.write_text(json.dumps(settings))  # JSON is YAML
+        return results / PHANTOM_DATASET
+
+    configure()
+    return configure
+
+
+@pytest.fixture
+def make_trainer(prompt_training):
+    """Make trainers as nnUNetv2_train does, on the CPU: `make_trainer(configuration="3d_wide")`."""
+
+    def make(name="SupervoxelPromptTrainer", configuration="3d_tiny", fold="all", initialize=True):
+        trainer = get_trainer_from_args("997", configuration, fold, name, device=torch.device("cpu"))
+        if initialize:
+            trainer.initialize()
+        return trainer
+
+    return make
+
+
+def write_true_objects(folder: Path, number: int, smallest: int = 40) -> None:
+    """Store a case's visible regions as supervoxels."""
+    labels = _phantom(number).labels
+    masks = [labels == label for label in range(1, labels.max() + 1)]
+    supervoxels = []
+    for mask in masks:
+        if np.count_nonzero(mask) >= smallest:
+            box = bounding_box(mask)
+            supervoxels.append(Supervoxel(mask[box].copy(), tuple(s.start for s in box), 0, box[0].start, 1.0, 1.0))
+    store.write_case(folder, f"case{number}", SupervoxelSet(PHANTOM_SHAPE, tuple(supervoxels)), {}, PHANTOM_PATCH)
+
+
+def _phantom(number):
+    return make_phantom(PHANTOM_SHAPE, np.random.default_rng(number))
+
+
+def _write_phantoms(folder: Path) -> None:
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    for number in range(PHANTOM_CASES):
+        phantom = _phantom(number)
+        labels = np.where(phantom.labels > 0, 1 + phantom.labels % 2, 0).astype(np.uint8)
+        for name, array in ((f"imagesTr/case{number}_0000", phantom.image), (f"labelsTr/case{number}", labels)):
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing(PHANTOM_SPACING)
+            sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    description = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "even": 1, "odd": 2},
+        "numTraining": PHANTOM_CASES,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def _add_configurations(path: Path) -> None:
+    plans = json.loads(path.read_text())
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["arch_kwargs"] |= {
+        "n_stages": 3,
+        "features_per_stage": [8, 16, 16],
+        "kernel_sizes": [[3, 3, 3]] * 3,
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "n_conv_per_stage": [1] * 3,
+        "n_conv_per_stage_decoder": [1] * 2,
+    }
+    tiny = {"inherits_from": "3d_fullres", "batch_size": 2, "architecture": architecture}
+    plans["configurations"]["3d_tiny"] = {**tiny, "patch_size": PHANTOM_PATCH}
+    plans["configurations"]["3d_wide"] = {**tiny, "patch_size": (24, 32, 40)}
+    path.write_text(json.dumps(plans))

@@ -22,7 +22,7 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.generation.memory import free_memory, is_out_of_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
-from nnunetv2_supervoxel.volumes import Volume, open_preprocessed, read_image, read_preprocessed
+from nnunetv2_supervoxel.volumes import Volume, find_images, open_preprocessed, read_image, read_preprocessed
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def generate_folder(
         UserError: no image is found, or config, checkpoint or device are unfit. Never for a single image.
     """
     config = generator.config if generator else config or GenerationConfig()
-    paths = _find_images(images, config)
+    paths = find_images(images, config.file_format, config.excluded_strings, "set file_format in the config")
     generator = generator or SupervoxelGenerator(config, device)
 
     cases = [
@@ -222,25 +222,3 @@ def _locate(
         first = manager.transpose_forward[0]
         spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
     return folder, folder / settings.data_identifier, spacing, tuple(settings.patch_size)
-
-
-def _find_images(folder: Path, config: GenerationConfig) -> dict[str, tuple[Path, str]]:
-    """Images by case name, each with the ending that it matched."""
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
-    found: dict[str, tuple[Path, str]] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((e for e in config.file_format if path.name.lower().endswith(e.lower())), None)
-        if ending is None or not path.is_file() or any(part in path.name for part in config.excluded_strings):
-            continue
-        name = path.name[: -len(ending)]
-        if name in found:
-            raise UserError(f"{path} and {found[name][0]} would have the same name in the output; keep one of them.")
-        found[name] = path, ending
-    if not found:
-        raise UserError(
-            f"{folder} holds no file that ends with {' or '.join(config.file_format)}"
-            f"{' and contains none of ' + ', '.join(config.excluded_strings) if config.excluded_strings else ''}; "
-            "set file_format in the config to what is there."
-        )
-    return found

@@ -30,6 +30,7 @@ class PromptDataLoader(DataLoader):
         weights: how often each dataset is drawn (relative); None means alike.
         real_label_fraction: probability that the object is a real label's component, where the case has one.
         min_target_voxels: an object with fewer voxels in the final patch is drawn anew.
+        max_shift: how far, as a share of the final patch, the drawn voxel may lie from the patch's middle.
         mark_outside: write -1 into the mask where nnU-Net's nonzero mask ends, for transforms that need it.
         rng: draws everything but the augmentation. None: seeded, in each worker, from numpy's global state, which is
             what nnU-Net's workers do.
@@ -46,6 +47,7 @@ class PromptDataLoader(DataLoader):
         weights: Sequence[float] | None = None,
         real_label_fraction: float = 0.0,
         min_target_voxels: int = 1,
+        max_shift: float = 0.0,
         mark_outside: bool = False,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -55,6 +57,7 @@ class PromptDataLoader(DataLoader):
         self.transforms = transforms
         self.real_label_fraction = real_label_fraction
         self.min_target_voxels = min_target_voxels
+        self.max_shift = max_shift
         self.mark_outside = mark_outside
         self._weights = np.asarray([1.0] * len(datasets) if weights is None else weights, np.float64)
         self._cases = [list(dataset.identifiers) for dataset in datasets]
@@ -137,7 +140,9 @@ class PromptDataLoader(DataLoader):
         drawn = drawn or case.draw_object(rng)
         if drawn is None:
             return None
-        bounds = patch_bounds(drawn.centre, case.shape, self.patch_size, self.final_patch_size)
+        shift = rng.uniform(-self.max_shift, self.max_shift, 3) * self.final_patch_size
+        middle = [index + int(offset) for index, offset in zip(drawn.centre, shift, strict=True)]
+        bounds = patch_bounds(middle, case.shape, self.patch_size, self.final_patch_size)
         target = case.target_patch(drawn, bounds)[None].astype(np.int16)
         if self.mark_outside:
             target[(target == 0) & case.outside_patch(bounds)] = -1

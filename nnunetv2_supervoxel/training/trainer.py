@@ -153,6 +153,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             weights=[1.0, *self.config.datasets.values()],
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
+            max_shift=self.config.max_patch_shift,
             mark_outside=any(mask_for_norm),
         )
         val_loader = PromptDataLoader(
@@ -163,6 +164,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             self.get_validation_transforms(scales),
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
+            max_shift=self.config.max_patch_shift,
         )
         processes = get_allowed_n_proc_DA()
         return self._start(train_loader, processes), self._start(val_loader, processes // 2 if processes else 0)

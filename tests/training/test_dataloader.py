@@ -146,6 +146,16 @@ def test_the_patch_is_centred_on_the_object(folders):
         assert batch["target"][0, 0, 1, 2, 3] == 1
 
 
+def test_the_object_may_lie_off_the_middle_but_never_outside(folders):
+    in_the_middle = []
+    for seed in range(60):
+        settings = {"patch_size": (3, 5, 7), "batch_size": 1, "real_label_fraction": 0.5, "max_shift": 0.49}
+        target = next(loader(folders, rng=np.random.default_rng(seed), **settings))["target"][0, 0]
+        assert target.any()
+        in_the_middle.append(bool(target[1, 2, 3]))
+    assert 10 < sum(in_the_middle) < 50  # of 60
+
+
 def test_a_patch_larger_than_the_image_is_padded(folders):
     batch = next(loader(folders, patch_size=(24, 30, 50)))
     image, target = batch["data"][0].numpy(), batch["target"][0, 0].numpy() > 0
@@ -168,7 +178,7 @@ def test_if_nothing_is_large_enough_the_largest_has_to_do(folders):
 
 
 def test_real_labels_give_one_component(folders):
-    batches = [next(loader(folders, rng=np.random.default_rng(s), real_label_fraction=1.0)) for s in range(15)]
+    batches = [next(loader(folders, rng=np.random.default_rng(s), real_label_fraction=1.0)) for s in range(40)]
     assert {found for batch in batches for found in objects_of(batch)} == {0, 1, 2}  # 1 and 2 carry the same label
 
 

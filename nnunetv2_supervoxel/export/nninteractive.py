@@ -1,0 +1,136 @@
+"""A model folder that nnInteractive's official session opens, with nothing of ours installed beside it.
+
+Reference: PyPI ``nninteractive`` (>= 2.5), ``nnInteractiveInferenceSession.initialize_from_trained_model_folder``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_supervoxel.config import InteractionKind
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.export.trained_model import TrainedModel
+from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS, POSITIVE_NEGATIVE, PREVIOUS_SEGMENTATION
+from nnunetv2_supervoxel.prompts.scribble import THICKNESS
+
+SESSION_NAMES: dict[InteractionKind, str] = {
+    "point": "points",
+    "box": "bbox2d",
+    "scribble": "scribble",
+    "lasso": "lasso",
+}
+NO_LICENSE = "unspecified (whoever exported this model named no licence)"
+SAME_SPACING = 1.25  # images whose voxels are larger or smaller than trained by more than this factor are spoken of
+
+
+def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = NO_LICENSE) -> None:
+    """Write plans, dataset.json, inference_info.json, LICENSE and the checkpoint; the folder appears whole.
+
+    Args:
+        model: what was trained.
+        folder: to be made.
+        license_text: of the weights; graphical clients show its first line.
+
+    Raises:
+        UserError: the folder exists and holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already; name another folder with -o, or remove it first.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.writing-", dir=folder.parent))
+    try:
+        aside.chmod(0o755)
+        for name, content in (
+            ("plans.json", model.plans),
+            ("dataset.json", model.dataset_json),
+            ("inference_info.json", inference_info(model)),
+        ):
+            (aside / name).write_text(json.dumps(content, indent=1) + "\n")
+        (aside / "LICENSE").write_text(license_text.rstrip() + "\n")
+        (aside / f"fold_{model.fold}").mkdir()
+        checkpoint = {
+            "network_weights": model.weights,
+            # A name that the session knows; it builds the network as nnU-Net does.
+            "trainer_name": "nnInteractiveTrainer_stub",
+            "init_args": {"configuration": model.configuration, "fold": model.fold},
+            "inference_allowed_mirroring_axes": model.mirror_axes,
+        }
+        torch.save(checkpoint, aside / f"fold_{model.fold}" / "checkpoint_final.pth")
+        if folder.exists():
+            folder.rmdir()
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def inference_info(model: TrainedModel) -> dict:
+    """What the session must know about interactions: those that were trained, in our channels."""
+    prompts = model.prompts
+    trained = {name: prompts.interactions.get(kind, 0) > 0 for kind, name in SESSION_NAMES.items()}
+    mapping = {name: list(POSITIVE_NEGATIVE[kind]) for kind, name in SESSION_NAMES.items()}
+    return {
+        "inference_class": "nnInteractiveInferenceSession",
+        "inference_class_min_version": "2.5.0",
+        "supported_interactions": {**trained, "bbox3d": False},
+        # Later rounds of training see a previous segmentation; with a single round its channel was never used.
+        "supports_initial_label": prompts.max_rounds > 1,
+        "supports_zero_shot_label_refinement": prompts.max_rounds > 1,
+        "interaction_channels": NUM_CHANNELS - 1,  # the session counts them without the previous segmentation
+        "channel_mapping": {"prev_seg": PREVIOUS_SEGMENTATION, "bbox3d": mapping["bbox2d"], **mapping},
+        "point_radius": prompts.point_radius,
+        "preferred_scribble_thickness": [THICKNESS] * 3,
+        "interaction_decay": prompts.interaction_decay,
+        "pad_mode_image": "constant",
+    }
+
+
+def differences_in_the_session(model: TrainedModel) -> list[str]:
+    """In which ways the session's images will differ from those of the training, one sentence each.
+
+    The session z-scores an image by its first channel, and neither resamples nor transposes it.
+    """
+    manager = PlansManager(model.plans)
+    configuration = manager.get_configuration(model.configuration)
+    found = []
+    schemes = set(configuration.normalization_schemes)
+    if schemes != {"ZScoreNormalization"} or any(configuration.use_mask_for_norm):
+        found.append(
+            f"training normalised images by {', '.join(sorted(schemes))}, the session z-scores them as a whole; "
+            "intensities will differ. Plan the dataset with a channel name such as 'MRI' in its dataset.json instead."
+        )
+    if model.image_channels > 1:
+        found.append("the session normalises all channels with mean and deviation of the first.")
+    if list(manager.transpose_forward) != [0, 1, 2]:
+        found.append(
+            f"nnU-Net transposed the axes by {list(manager.transpose_forward)}, the session doesn't: patch "
+            f"{list(configuration.patch_size)} will lie along other axes. nnUNetv2_supervoxel_predict transposes."
+        )
+    share = _share_resampled(manager, model)
+    if share > 0.1:
+        spacing = ", ".join(f"{size:.3g}" for size in configuration.spacing)
+        found.append(
+            f"nnU-Net resampled {share:.0%} of the training images noticeably to voxels of {spacing} mm, the session "
+            "doesn't resample: bring images to that voxel size before opening them."
+        )
+    return found
+
+
+def _share_resampled(manager: PlansManager, model: TrainedModel) -> float:
+    """Share of the training images whose voxel size, along any axis, was changed by more than `SAME_SPACING`."""
+    fingerprint = Path(nnUNet_preprocessed or "") / manager.dataset_name / "dataset_fingerprint.json"
+    try:
+        spacings: Sequence[Sequence[float]] = json.loads(fingerprint.read_text())["spacings"]
+    except (OSError, ValueError, KeyError):
+        return 0.0
+    original = np.array(spacings)[:, list(manager.transpose_forward)]
+    trained = np.array(manager.get_configuration(model.configuration).spacing)
+    return float(np.mean(np.abs(np.log(original / trained)).max(axis=1) > np.log(SAME_SPACING)))

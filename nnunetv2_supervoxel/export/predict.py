@@ -1,0 +1,174 @@
+"""Prompted segmentation of whole folders with nnInteractive's official session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+from tqdm import tqdm
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.export.prompt_file import (
+    Prompt,
+    Space,
+    common_axis,
+    draw_on_slice,
+    load_prompts,
+    voxel_indices,
+)
+from nnunetv2_supervoxel.export.trained_model import load_checkpoint
+from nnunetv2_supervoxel.training.further_datasets import count_image_channels
+from nnunetv2_supervoxel.unlabelled import ENDINGS
+from nnunetv2_supervoxel.volumes import find_images
+
+if TYPE_CHECKING:
+    from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
+
+
+def predict_folder(
+    images: Path, output: Path, model: Path, prompts: Path, device: str | None = None
+) -> tuple[int, dict[str, str]]:
+    """Segment every object that the prompts name; one file ``CASE_OBJECT.nii.gz`` each, 0 and 1.
+
+    Args:
+        images: folder; of models with several image channels, CASE_0000, CASE_0001, ... as in nnU-Net.
+        output: folder, made if missing.
+        model: folder that nnInteractive's session opens.
+        prompts: JSON, see `prompt_file`.
+        device: of PyTorch; None: CUDA where there is one, else the CPU.
+
+    Returns:
+        The number of objects written, and by case why others could not be.
+
+    Raises:
+        UserError: folder, model or prompts are unfit as a whole.
+    """
+    wanted = load_prompts(prompts)
+    found = find_images(images, ENDINGS)
+    session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    channels = count_image_channels(session.dataset_json)
+    output.mkdir(parents=True, exist_ok=True)
+    done, failures = 0, {}
+    for case, objects in tqdm(wanted.cases.items(), desc="predict", unit="case"):
+        try:
+            volume = _read(case, found, channels)
+            for name, mask in segment(session, volume, objects, wanted.space):
+                _write(mask, volume[0], output / f"{case}_{name}.nii.gz")
+                done += 1
+        except Exception as error:  # one bad case must not stop the others, whatever the session stumbles over
+            failures[case] = (str(error) or type(error).__name__).splitlines()[0]
+    return done, failures
+
+
+def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSession:
+    """The official session with a model folder loaded.
+
+    Raises:
+        UserError: nninteractive isn't installed, or the folder isn't a model that it can open.
+    """
+    try:
+        from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
+    except ImportError as error:
+        raise UserError("nnInteractive isn't installed; run 'pip install nninteractive'.") from error
+    folds = sorted(model.glob("fold_*"))
+    if len(folds) != 1 or not (model / "inference_info.json").is_file():
+        raise UserError(
+            f"{model} isn't a model folder for nnInteractive (inference_info.json and one fold_X); "
+            "make one with nnUNetv2_supervoxel_export --format nninteractive."
+        )
+    load_checkpoint(folds[0] / "checkpoint_final.pth")  # the session's own loading would run code from the file
+    try:
+        with _silence():
+            session = nnInteractiveInferenceSession(device=device, torch_n_threads=os.cpu_count() or 1)
+            session.initialize_from_trained_model_folder(str(model))
+    except Exception as error:  # asserts, KeyErrors, and whatever else a wrong folder leads to
+        raise UserError(f"nnInteractive can't open {model} ({str(error).splitlines()[0]}); export it again.") from error
+    return session
+
+
+def segment(
+    session: nnInteractiveInferenceSession, volume: list[sitk.Image], objects: dict[str, list[Prompt]], space: Space
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Masks of a case's objects, one after the other: (name, uint8 (z, y, x)).
+
+    Args:
+        session: with a model.
+        volume: one 3D image per channel.
+        objects: prompts by object's name.
+        space: of the prompts' coordinates.
+    """
+    # As nnU-Net's preprocessing did before training: the axis with the largest voxels may have been brought to front.
+    forward = session.plans_manager.transpose_forward
+    array = np.stack([sitk.GetArrayFromImage(channel) for channel in volume]).astype(np.float32)
+    array = array.transpose(0, *(axis + 1 for axis in forward))
+    with _silence():
+        session.set_image(array)
+    for name, prompts in objects.items():
+        mask = np.zeros(array.shape[1:], np.uint8)
+        with _silence():
+            session.set_target_buffer(mask)
+            session.reset_interactions()
+            for prompt in prompts:
+                _give(session, prompt, volume[0], space, forward, mask.shape)
+        yield name, mask.transpose(session.plans_manager.transpose_backward)
+
+
+def _give(
+    session: nnInteractiveInferenceSession,
+    prompt: Prompt,
+    image: sitk.Image,
+    space: Space,
+    forward: list[int],
+    shape: tuple[int, ...],
+) -> None:
+    """One prompt; the session predicts at once."""
+    positions = {"point": lambda: [prompt.position], "box": lambda: list(prompt.corners)}
+    indices = voxel_indices(positions.get(prompt.type, lambda: prompt.points)(), space, image)[:, forward]
+    if prompt.type == "point":
+        session.add_point_interaction(tuple(int(index) for index in indices[0]), prompt.positive)
+    elif prompt.type == "box":
+        common_axis(indices)
+        corners = np.stack([indices.min(axis=0), indices.max(axis=0) + 1], axis=1)
+        session.add_bbox_interaction(corners.tolist(), prompt.positive)
+    else:
+        drawn = draw_on_slice(prompt, indices, shape, session.preferred_scribble_thickness[0])
+        add = session.add_scribble_interaction if prompt.type == "scribble" else session.add_lasso_interaction
+        add(drawn, prompt.positive)
+
+
+def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[sitk.Image]:
+    """All channels of a case: CASE_0000, CASE_0001, ..., or just CASE."""
+    names = [case] if channels == 1 and case in found else [f"{case}_{channel:04d}" for channel in range(channels)]
+    if missing := [name for name in names if name not in found]:
+        raise UserError(f"there is no image '{missing[0]}' in the folder")
+    try:
+        volume = [sitk.ReadImage(str(found[name][0])) for name in names]
+    except RuntimeError as error:
+        raise UserError(f"its image can't be read ({found[names[0]][0]})") from error
+    for image in volume:
+        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+            raise UserError("its image isn't 3D with one value per voxel")
+        if image.GetSize() != volume[0].GetSize():
+            raise UserError("its channels have different sizes")
+    return volume
+
+
+def _write(mask: np.ndarray, image: sitk.Image, path: Path) -> None:
+    result = sitk.GetImageFromArray(np.ascontiguousarray(mask))
+    result.CopyInformation(image)
+    aside = path.with_name(f".writing-{path.name}")
+    sitk.WriteImage(result, str(aside), useCompression=True)
+    os.replace(aside, path)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The session reports every step on standard output, which would tear the progress bar."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

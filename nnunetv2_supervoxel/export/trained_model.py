@@ -1,0 +1,138 @@
+"""A trained prompt model, as nnUNetv2_train left it in nnU-Net's results folder."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.file_path_utilities import get_output_folder
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_supervoxel.config import PromptTrainingConfig, load_config
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
+from nnunetv2_supervoxel.training.further_datasets import count_image_channels
+
+# nnU-Net logs numpy scalars in its checkpoints; nothing else in them is more than plain data.
+_HARMLESS = [
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
+]
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """Everything about a trained model that an export needs.
+
+    Attributes:
+        fold: "0", ..., or "all".
+        configuration: of the plans, such as 3d_fullres.
+        plans: content of plans.json.
+        dataset_json: content of dataset.json.
+        weights: of the network, image and interaction channels in, two channels out.
+        prompts: settings of the training.
+        mirror_axes: axes (0 to 2) along which the training mirrored.
+    """
+
+    fold: str
+    configuration: str
+    plans: dict
+    dataset_json: dict
+    weights: Weights
+    prompts: PromptTrainingConfig
+    mirror_axes: tuple[int, ...] | None
+
+    @property
+    def image_channels(self) -> int:
+        """Number of channels of the images, without the interactions'."""
+        return count_image_channels(self.dataset_json)
+
+
+def load_trained_model(
+    dataset: str, trainer: str, plans: str, configuration: str, fold: str, checkpoint: str = "checkpoint_final.pth"
+) -> TrainedModel:
+    """Load a model from $nnUNet_results, named as on nnUNetv2_train's command line.
+
+    Raises:
+        UserError: nothing was trained under these names, a file is damaged, or the network isn't a prompt model.
+    """
+    try:
+        folder = Path(get_output_folder(dataset, trainer, plans, configuration, fold))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"Dataset {dataset} isn't known to nnU-Net ({str(error).splitlines()[0]}).") from error
+    content = load_checkpoint(folder / checkpoint)
+    model = TrainedModel(
+        fold=str(fold),
+        configuration=configuration,
+        plans=_read_json(folder.parent / "plans.json"),
+        dataset_json=_read_json(folder.parent / "dataset.json"),
+        weights=dict(content["network_weights"]),
+        prompts=load_config(folder / "prompt_training.json", PromptTrainingConfig),  # JSON is YAML
+        mirror_axes=content.get("inference_allowed_mirroring_axes"),
+    )
+    expected = network_shapes(model.plans, configuration, model.image_channels + NUM_CHANNELS, 2)
+    if misfit := first_difference(shapes_of(model.weights), expected):
+        raise UserError(f"{folder / checkpoint} doesn't fit its own plans as a prompt model: {misfit}.")
+    return model
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """An nnU-Net checkpoint, on the CPU, read without running code from it.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds more than weights and plain data.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer.")
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        weights = content["network_weights"]
+        if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+            raise TypeError("its network_weights are not tensors")
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(f"{path} is damaged, or no nnU-Net checkpoint that can be read safely.") from error
+    return content
+
+
+def network_shapes(plans: dict, configuration: str, input_channels: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of the network that nnU-Net builds from plans; no memory is used for the weights."""
+    manager = PlansManager(plans)
+    with torch.device("meta"):
+        network = nnUNetTrainer.build_network_architecture(
+            manager, manager.get_configuration(configuration), input_channels, outputs, True
+        )
+    return shapes_of(network.state_dict())
+
+
+def shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
+    """Name to shape."""
+    return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def first_difference(have: dict[str, tuple[int, ...]], want: dict[str, tuple[int, ...]]) -> str | None:
+    """What differs first between two networks, in words that name the layer; None if nothing does."""
+    for name, shape in want.items():
+        if name not in have:
+            return f"layer {name} is missing"
+        if have[name] != shape:
+            return f"layer {name} has shape {have[name]}, but {shape} is needed"
+    extra = next((name for name in have if name not in want), None)
+    return f"there is a layer {extra} too many" if extra else None
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error}); nnUNetv2_train writes it when a training begins.") from error

@@ -1,0 +1,111 @@
+"""Exported weights in nnU-Net's own loading and training."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.export.nnunet import export_nnunet, with_image_channels
+
+STEM = "encoder.stages.0.0.convs.0.conv.weight"
+
+
+def network(plans, configuration, channels, classes):
+    manager = PlansManager(plans)
+    return nnUNetTrainer.build_network_architecture(
+        manager, manager.get_configuration(configuration), channels, classes, True
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nnunet_loads_every_layer_but_the_last(model, tmp_path, channels):
+    export_nnunet(model, tmp_path / "weights.pth", channels)
+    target = network(model.plans, "3d_tiny", channels, 5)
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    load_pretrained_weights(target, tmp_path / "weights.pth")
+    expected = with_image_channels(model, channels)
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, before[name] if ".seg_layers." in name else expected[name])
+    assert torch.equal(
+        target.state_dict()["encoder.stages.1.0.convs.0.conv.weight"],
+        model.weights["encoder.stages.1.0.convs.0.conv.weight"],
+    )
+
+
+def test_the_same_image_in_all_channels_gives_the_same_response(model):
+    trained = model.weights[STEM][:, :1]
+    three = with_image_channels(model, 3)[STEM]
+    assert torch.allclose(three.sum(dim=1, keepdim=True), trained)
+    two = replace(model, dataset_json=model.dataset_json | {"channel_names": {"0": "a", "1": "b"}})
+    two.weights[STEM] = torch.cat((trained, 3 * trained, model.weights[STEM][:, 1:]), dim=1)
+    assert torch.allclose(with_image_channels(two, 1)[STEM], 4 * trained)
+
+
+def test_residual_encoders_too(model):
+    plans = json.loads(json.dumps(model.plans))
+    architecture = plans["configurations"]["3d_tiny"]["architecture"]
+    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    kwargs = architecture["arch_kwargs"]
+    kwargs["n_blocks_per_stage"] = kwargs.pop("n_conv_per_stage")
+    weights = network(plans, "3d_tiny", 8, 2).state_dict()
+    adapted = with_image_channels(replace(model, plans=plans, weights=weights), 2)
+    target = network(plans, "3d_tiny", 2, 2)
+    target.load_state_dict(adapted)  # raises if a shape or a name is off
+    changed = [name for name in weights if adapted[name].shape != weights[name].shape]
+    assert changed
+    assert all(adapted[name].shape[1] == 2 and weights[name].shape[1] == 8 for name in changed)
+
+
+def test_a_target_with_another_network_is_refused_by_layer(model, prompt_dataset, tmp_path):
+    export_nnunet(model, tmp_path / "fits.pth", target="997")
+    path = prompt_dataset / "nnUNetPlans.json"
+    original = path.read_text()
+    plans = json.loads(original)
+    plans["configurations"]["3d_tiny"]["architecture"]["arch_kwargs"]["features_per_stage"] = [8, 12, 16]
+    path.write_text(json.dumps(plans))
+    try:
+        with pytest.raises(UserError, match=r"encoder\.stages\.1\.0\.\S+ has shape \(16, 8, .*\(12, 8, "):
+            export_nnunet(model, tmp_path / "other.pth", target="997")
+    finally:
+        path.write_text(original)
+    assert not (tmp_path / "other.pth").exists()
+    with pytest.raises(UserError, match="1 image channel"):
+        export_nnunet(model, tmp_path / "other.pth", channels=2, target="997")
+    with pytest.raises(UserError, match="Dataset 12 has no plans"):
+        export_nnunet(model, tmp_path / "other.pth", target="12")
+    with pytest.raises(UserError, match=r"\.pth"):
+        export_nnunet(model, tmp_path / "other")
+
+
+TWO_STEPS = """
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class TwoSteps(nnUNetTrainer):
+    def __init__(self, plans, configuration, fold, dataset_json, device):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 2, 1
+
+    def perform_actual_validation(self, save_probabilities=False):
+        pass
+"""
+
+
+def test_nnunet_trains_from_the_exported_weights(trained, tmp_path, run):
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "two_steps.py").write_text(TWO_STEPS)
+    weights = tmp_path / "weights.pth"
+    arguments = ("-d", 997, "-c", "3d_tiny", "--format", "nnunet", "-o", weights, "--target", 997)
+    done = run("nnUNetv2_supervoxel_export", *arguments)
+    assert done.returncode == 0, done.stderr
+    arguments = (997, "3d_tiny", "all", "-tr", "TwoSteps", "-pretrained_weights", weights, "-device", "cpu")
+    done = run("nnUNetv2_train", *arguments, nnUNet_extTrainer=str(tmp_path / "trainers"))
+    assert done.returncode == 0, done.stderr
+    assert "Loading pretrained weights" in done.stdout
+    assert np.isfinite(float(done.stdout.split("train_loss")[1].split()[0]))

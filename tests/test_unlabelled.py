@@ -1,0 +1,74 @@
+"""Folders of unlabelled images as nnU-Net datasets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from nnunetv2_supervoxel.phantoms import make_phantom
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number, shape in enumerate(((18, 28, 37), (20, 31, 24), (16, 30, 26))):
+        image = sitk.GetImageFromArray(make_phantom(shape, np.random.default_rng(number)).image)
+        image.SetSpacing((0.9, 1.1, 2.0))
+        image.SetOrigin((4.0, -7.0, 3.0))
+        sitk.WriteImage(image, str(folder / f"scan{number}.nii.gz"))
+    (folder / "scan1.nii.gz").rename(folder / "scan1_0000.nii.gz")
+    return folder
+
+
+def test_nnunet_preprocesses_an_imported_folder(scans, run, nnunet_folders):
+    (scans / "broken.nii.gz").write_bytes((scans / "scan0.nii.gz").read_bytes()[:500])
+    before = {path: path.read_bytes() for path in scans.iterdir()}
+    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994)
+    assert done.returncode == 1
+    assert "broken failed" in done.stderr
+    assert "3 images, 1 failed" in done.stdout
+    raw = Path(nnunet_folders["nnUNet_raw"]) / "Dataset994_Unlabelled"
+    links = sorted((raw / "imagesTr").iterdir())
+    assert [link.name for link in links] == [f"scan{number}_0000.nii.gz" for number in range(3)]
+    assert all(link.is_symlink() for link in links)
+    assert before == {path: path.read_bytes() for path in scans.iterdir()}
+    for link in links:
+        image, label = sitk.ReadImage(str(link)), sitk.ReadImage(str(raw / "labelsTr" / link.name.replace("_0000", "")))
+        assert label.GetSize() == image.GetSize()
+        assert label.GetOrigin() == image.GetOrigin()
+        assert not sitk.GetArrayFromImage(label).any()
+
+    done = run("nnUNetv2_plan_and_preprocess", "-d", 994, "-c", "3d_fullres", "-np", 1, "-npfp", 1,
+               "--verify_dataset_integrity")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset994_Unlabelled"
+    done = run("nnUNetv2_supervoxel_generate", "-d", 994, "-config", "tiny", "-device", "cpu")
+    assert done.returncode == 0, done.stderr
+    made = sorted(path.stem for path in (folder / "nnUNetPlans_3d_fullres_supervoxels").glob("*.json"))
+    assert made == ["scan0", "scan1", "scan2"]
+
+    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994, "-n", "Again")
+    assert done.returncode == 1
+    assert "has the number 994 already" in done.stderr
+
+
+def test_folders_that_cant_be_imported(scans, tmp_path, run, nnunet_folders):
+    (tmp_path / "empty").mkdir()
+    sitk.WriteImage(sitk.ReadImage(str(scans / "scan0.nii.gz")), str(scans / "other.nrrd"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.nii.gz").write_bytes(b"no image")
+    for folder, words in (
+        (tmp_path / "nowhere", "no folder"),
+        (tmp_path / "empty", "holds no file"),
+        (scans, "several endings"),
+        (tmp_path / "broken", "Not one image"),
+    ):
+        done = run("nnUNetv2_supervoxel_import", "-i", folder, "-d", 993)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list(Path(nnunet_folders["nnUNet_raw"]).glob("*993*"))
+    assert not list(Path(nnunet_folders["nnUNet_raw"]).glob(".importing*"))
+    assert run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 0).returncode == 2
