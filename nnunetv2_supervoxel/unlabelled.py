@@ -14,7 +14,7 @@ from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.volumes import find_images
+from nnunetv2_supervoxel.volumes import find_images, read_sitk
 
 # Of 3D images in a single file, which nnU-Net reads through SimpleITK.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
@@ -77,10 +77,7 @@ def _write_empty_label(image: Path, label: Path) -> None:
     """Zeros with the geometry of an image, whose voxels are read only to see that they are all there."""
     if label.exists():
         raise UserError(f"{image} and another image are the same case for nnU-Net; rename one of them.")
-    try:
-        read = sitk.ReadImage(str(image))
-    except RuntimeError as error:
-        raise UserError(f"{image} can't be read as an image; remove or replace it.") from error
+    read = read_sitk(image)
     if read.GetDimension() != 3 or read.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(
             f"{image} has {read.GetDimension()} dimensions and {read.GetNumberOfComponentsPerPixel()} component(s) per "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,10 +126,7 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
     """
     if path.suffix == ".b2nd":
         return _read_blosc2(path, channels)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UserError(f"{path} can't be read as an image ({_last_line(error)}).") from error
+    image = read_sitk(path)
     array = sitk.GetArrayViewFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
@@ -141,6 +140,39 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
         raise UserError(f"{path} holds complex numbers; take its magnitude first.")
     header = _header(image)
     return Volume(_take_channels(array, channels, path), header.spacing[::-1], path, header)
+
+
+def read_sitk(path: Path) -> sitk.Image:
+    """An image in any format that SimpleITK knows.
+
+    Raises:
+        UserError: the file is no image, or is damaged: of a truncated NIfTI or GIPL, ITK gives zeros for what is lost.
+    """
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} can't be read as an image ({_last_line(error)}).") from error
+    needed = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        needed += int(float(image.GetMetaData("vox_offset")))
+    raw = path.name.lower().endswith((".nii", ".gipl", ".gz"))
+    if raw and _count_bytes(path) < needed:
+        raise UserError(f"{path} is damaged: not all of its voxels are there; copy or download it again.")
+    return image
+
+
+def _count_bytes(path: Path) -> int:
+    """Length of a file, uncompressed if it is gzipped; 0 if the compressed data are damaged."""
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size
+    count = 0
+    try:
+        with gzip.open(path) as stream:
+            while block := stream.read(1 << 20):
+                count += len(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return 0
+    return count
 
 
 def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:

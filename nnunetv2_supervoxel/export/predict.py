@@ -25,7 +25,7 @@ from nnunetv2_supervoxel.export.prompt_file import (
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels
 from nnunetv2_supervoxel.unlabelled import ENDINGS
-from nnunetv2_supervoxel.volumes import find_images
+from nnunetv2_supervoxel.volumes import find_images, read_sitk
 
 if TYPE_CHECKING:
     from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
@@ -146,11 +146,8 @@ def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[
     """All channels of a case: CASE_0000, CASE_0001, ..., or just CASE."""
     names = [case] if channels == 1 and case in found else [f"{case}_{channel:04d}" for channel in range(channels)]
     if missing := [name for name in names if name not in found]:
-        raise UserError(f"there is no image '{missing[0]}' in the folder")
-    try:
-        volume = [sitk.ReadImage(str(found[name][0])) for name in names]
-    except RuntimeError as error:
-        raise UserError(f"its image can't be read ({found[names[0]][0]})") from error
+        raise UserError(f"there is no image '{case if channels == 1 else missing[0]}' in the folder")
+    volume = [read_sitk(found[name][0]) for name in names]
     for image in volume:
         if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
             raise UserError("its image isn't 3D with one value per voxel")
