@@ -29,6 +29,7 @@ SESSION_NAMES: dict[InteractionKind, str] = {
     "lasso": "lasso",
 }
 NO_LICENSE = "unspecified (whoever exported this model named no licence)"
+ZOOM_MARGIN = 24  # voxels on each side of a patch that the session's refinement after zooming out leaves to others
 SAME_SPACING = 1.25  # images whose voxels are larger or smaller than trained by more than this factor are spoken of
 
 
@@ -114,6 +115,12 @@ def differences_in_the_session(model: TrainedModel) -> list[str]:
             f"nnU-Net transposed the axes by {list(manager.transpose_forward)}, the session doesn't: patch "
             f"{list(configuration.patch_size)} will lie along other axes. nnUNetv2_supervoxel_predict transposes."
         )
+    if not can_zoom(configuration.patch_size):
+        found.append(
+            f"its automatic zoom (nninteractive 2.6) fails with patches of {2 * ZOOM_MARGIN} voxels or fewer along an "
+            f"axis, and this model's is {list(configuration.patch_size)}: switch auto-zoom off in the client. "
+            "nnUNetv2_supervoxel_predict switches it off."
+        )
     share = _share_resampled(manager, model)
     if share > 0.1:
         spacing = ", ".join(f"{size:.3g}" for size in configuration.spacing)
@@ -122,6 +129,11 @@ def differences_in_the_session(model: TrainedModel) -> list[str]:
             "doesn't resample: bring images to that voxel size before opening them."
         )
     return found
+
+
+def can_zoom(patch_size: Sequence[int]) -> bool:
+    """Whether the session's automatic zoom works with this patch: beyond its margin, some of it must be left."""
+    return min(patch_size) > 2 * ZOOM_MARGIN
 
 
 def _share_resampled(manager: PlansManager, model: TrainedModel) -> float:

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.export.nninteractive import SESSION_NAMES, can_zoom
 from nnunetv2_supervoxel.export.prompt_file import (
     Prompt,
     Space,
@@ -62,7 +63,7 @@ def predict_folder(
                 _write(mask, volume[0], output / f"{case}_{name}.nii.gz")
                 done += 1
         except Exception as error:  # one bad case must not stop the others, whatever the session stumbles over
-            failures[case] = (str(error) or type(error).__name__).splitlines()[0]
+            failures[case] = _reason(error)
     return done, failures
 
 
@@ -88,7 +89,9 @@ def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSes
             session = nnInteractiveInferenceSession(device=device, torch_n_threads=os.cpu_count() or 1)
             session.initialize_from_trained_model_folder(str(model))
     except Exception as error:  # asserts, KeyErrors, and whatever else a wrong folder leads to
-        raise UserError(f"nnInteractive can't open {model} ({str(error).splitlines()[0]}); export it again.") from error
+        raise UserError(f"nnInteractive can't open {model} ({_reason(error)}); export it again.") from error
+    # The session's refinement after zooming out fails with patches that its margin covers.
+    session.set_do_autozoom(can_zoom(session.configuration_manager.patch_size))
     return session
 
 
@@ -109,6 +112,7 @@ def segment(
     array = array.transpose(0, *(axis + 1 for axis in forward))
     with _silence():
         session.set_image(array)
+        session.preprocess_future.result()  # else an error of its thread would first show when Python exits
     for name, prompts in objects.items():
         mask = np.zeros(array.shape[1:], np.uint8)
         with _silence():
@@ -127,7 +131,13 @@ def _give(
     forward: list[int],
     shape: tuple[int, ...],
 ) -> None:
-    """One prompt; the session predicts at once."""
+    """One prompt; the session predicts at once.
+
+    Raises:
+        UserError: a position is outside the image, prompts don't lie on a slice, or their type was not trained.
+    """
+    if not session.supported_interactions.get(SESSION_NAMES[prompt.type]):
+        raise UserError(f"the model was not trained on prompts of type '{prompt.type}'")
     positions = {"point": lambda: [prompt.position], "box": lambda: list(prompt.corners)}
     indices = voxel_indices(positions.get(prompt.type, lambda: prompt.points)(), space, image)[:, forward]
     if prompt.type == "point":
@@ -154,6 +164,12 @@ def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[
         if image.GetSize() != volume[0].GetSize():
             raise UserError("its channels have different sizes")
     return volume
+
+
+def _reason(error: Exception) -> str:
+    """One line: a user's mistake as it was put, anything else with the name of its class."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
 
 
 def _write(mask: np.ndarray, image: sitk.Image, path: Path) -> None:

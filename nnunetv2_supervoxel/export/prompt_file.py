@@ -128,7 +128,9 @@ def voxel_indices(positions: list[Position], space: Space, image: sitk.Image) ->
     return np.stack(indices)
 
 
-def draw_on_slice(prompt: ScribblePrompt | LassoPrompt, indices: np.ndarray, shape: tuple[int, ...], thickness: int):
+def draw_on_slice(
+    prompt: ScribblePrompt | LassoPrompt, indices: np.ndarray, shape: tuple[int, ...], thickness: int
+) -> np.ndarray:
     """A scribble or lasso as an image of 0 and 1, uint8 (z, y, x), one slice thick.
 
     Args:
