@@ -255,7 +255,7 @@ def import_command() -> int:
     """`nnUNetv2_supervoxel_import`."""
     parser = _parser(
         "Make a raw nnU-Net dataset of a folder of images without labels, which nnUNetv2_plan_and_preprocess takes: "
-        "links to the images, empty label files, dataset.json.",
+        'links to the images, labels that say "unknown" (nnU-Net\'s ignore label), dataset.json.',
         "example: nnUNetv2_supervoxel_import -i scans -d 990",
     )
     parser.add_argument("-i", required=True, type=Path, metavar="FOLDER", help="folder with one 3D image per case")

@@ -18,13 +18,15 @@ from nnunetv2_supervoxel.volumes import find_images, read_sitk
 
 # Of 3D images in a single file, which nnU-Net reads through SimpleITK.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
+IGNORE = 2  # nnU-Net wants it after at least one label
 
 
 def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tuple[Path, int, dict[str, str]]:
-    """Make ``nnUNet_raw/DatasetXXX_NAME`` of a folder of 3D images: links, empty label files, dataset.json.
+    """Make ``nnUNet_raw/DatasetXXX_NAME`` of a folder of 3D images: links, label files, dataset.json.
 
-    nnU-Net wants labels; these hold zeros. Its channel is called "image", which nnU-Net z-scores: normalisation by
-    dataset statistics ("CT") needs labelled voxels, and nnInteractive's session z-scores too.
+    nnU-Net wants labels, and its fingerprint some that are not 0; these say "ignore", its word for unknown, everywhere.
+    Its channel is called "image", which nnU-Net z-scores: normalisation by dataset statistics ("CT") needs labelled
+    voxels, and nnInteractive's session z-scores too.
 
     Args:
         folder: one image per case, all with one ending; a trailing _0000 is not part of the case's name.
@@ -59,7 +61,7 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
         for case, (path, _) in tqdm(images.items(), desc=target.name, unit="case"):
             case = case.removesuffix("_0000")
             try:
-                _write_empty_label(path, aside / "labelsTr" / f"{case}{ending}")
+                _write_unknown_label(path, aside / "labelsTr" / f"{case}{ending}")
                 os.symlink(path.resolve(), aside / "imagesTr" / f"{case}_0000{ending}")
             except UserError as error:
                 failures[case] = str(error)
@@ -73,8 +75,8 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     return target, done, failures
 
 
-def _write_empty_label(image: Path, label: Path) -> None:
-    """Zeros with the geometry of an image, whose voxels are read only to see that they are all there."""
+def _write_unknown_label(image: Path, label: Path) -> None:
+    """IGNORE with the geometry of an image, whose voxels are read only to see that they are all there."""
     if label.exists():
         raise UserError(f"{image} and another image are the same case for nnU-Net; rename one of them.")
     read = read_sitk(image)
@@ -83,15 +85,15 @@ def _write_empty_label(image: Path, label: Path) -> None:
             f"{image} has {read.GetDimension()} dimensions and {read.GetNumberOfComponentsPerPixel()} component(s) per "
             "voxel; a 3D image with one value per voxel is needed."
         )
-    empty = sitk.Image(read.GetSize(), sitk.sitkUInt8)
-    empty.CopyInformation(read)
-    sitk.WriteImage(empty, str(label), useCompression=True)
+    unknown = sitk.Image(read.GetSize(), sitk.sitkUInt8) + IGNORE
+    unknown.CopyInformation(read)
+    sitk.WriteImage(unknown, str(label), useCompression=True)
 
 
 def _description(cases: int, ending: str) -> dict:
     return {
         "channel_names": {"0": "image"},
-        "labels": {"background": 0, "unlabelled": 1},
+        "labels": {"background": 0, "object": 1, "ignore": IGNORE},
         "numTraining": cases,
         "file_ending": ending,
         "overwrite_image_reader_writer": "SimpleITKIO",

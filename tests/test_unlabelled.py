@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.unlabelled import IGNORE
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_nnunet_preprocesses_an_imported_folder(scans, run, nnunet_folders):
         image, label = sitk.ReadImage(str(link)), sitk.ReadImage(str(raw / "labelsTr" / link.name.replace("_0000", "")))
         assert label.GetSize() == image.GetSize()
         assert label.GetOrigin() == image.GetOrigin()
-        assert not sitk.GetArrayFromImage(label).any()
+        assert (sitk.GetArrayFromImage(label) == IGNORE).all()
 
     done = run("nnUNetv2_plan_and_preprocess", "-d", 994, "-c", "3d_fullres", "-np", 1, "-npfp", 1,
                "--verify_dataset_integrity")  # fmt: skip
