@@ -18,6 +18,7 @@ def test_proposals_are_the_official_generators(
         points_per_batch=tiny_config.points_per_batch,
         pred_iou_thresh=tiny_config.pred_iou_thresh,
         stability_score_thresh=tiny_config.stability_score_thresh,
+        stability_score_offset=tiny_config.stability_score_offset,
         box_nms_thresh=tiny_config.box_nms_thresh,
         crop_n_layers=tiny_config.crop_n_layers,
         min_mask_region_area=tiny_config.min_mask_region_area,
