@@ -123,7 +123,11 @@ def test_a_single_round_has_no_use_for_an_initial_segmentation(model):
 
 
 def test_what_the_session_does_otherwise_is_said(model):
-    assert differences_in_the_session(model) == []
+    (only,) = differences_in_the_session(model)
+    assert "switch auto-zoom off" in only
+    larger = json.loads(json.dumps(model.plans))
+    larger["configurations"][model.configuration]["patch_size"] = [49, 64, 50]
+    assert differences_in_the_session(replace(model, plans=larger)) == []
     plans = json.loads(json.dumps(model.plans))
     plans["configurations"]["3d_fullres"]["normalization_schemes"] = ["CTNormalization"]
     plans["configurations"]["3d_fullres"]["spacing"] = [2.0, 1.5, 1.0]
