@@ -123,10 +123,7 @@ def save_locations_command() -> int:
     from nnunetv2_supervoxel.locations import rewrite_folder
 
     done, failures = rewrite_folder(arguments.supervoxel_folder, arguments.np)
-    for case, reason in failures.items():
-        print(f"{case} failed: {reason}", file=sys.stderr)
-    print(f"{done} of {done + len(failures)} cases have class locations now.")
-    return 1 if failures else 0
+    return _finish_with(failures, f"{done} of {done + len(failures)} cases have class locations now.")
 
 
 @_command
@@ -244,10 +241,7 @@ def predict_command() -> int:
     from nnunetv2_supervoxel.export.predict import predict_folder
 
     done, failures = predict_folder(arguments.i, arguments.o, arguments.m, arguments.prompts, arguments.device)
-    for case, reason in failures.items():
-        print(f"{case} failed: {reason}", file=sys.stderr)
-    print(f"{done} objects segmented; {len(failures)} cases failed.")
-    return 1 if failures else 0
+    return _finish_with(failures, f"{done} objects segmented; {len(failures)} cases failed.")
 
 
 @_command
@@ -268,9 +262,17 @@ def import_command() -> int:
     from nnunetv2_supervoxel.unlabelled import import_images
 
     folder, done, failures = import_images(arguments.i, arguments.d, arguments.n)
+    return _finish_with(
+        failures,
+        f"{folder}: {done} images, {len(failures)} failed. Next: nnUNetv2_plan_and_preprocess -d {arguments.d}",
+    )
+
+
+def _finish_with(failures: dict[str, str], summary: str) -> int:
+    """Name the cases that failed, then sum up; the exit code."""
     for case, reason in failures.items():
         print(f"{case} failed: {reason}", file=sys.stderr)
-    print(f"{folder}: {done} images, {len(failures)} failed. Next: nnUNetv2_plan_and_preprocess -d {arguments.d}")
+    print(summary)
     return 1 if failures else 0
 
 
