@@ -153,10 +153,12 @@ def read_sitk(path: Path) -> sitk.Image:
     except RuntimeError as error:
         raise UserError(f"{path} can't be read as an image ({_last_line(error)}).") from error
     needed = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
         needed += int(float(image.GetMetaData("vox_offset")))
-    raw = path.name.lower().endswith((".nii", ".gipl", ".gz"))
-    if raw and _count_bytes(path) < needed:
+    elif name.endswith((".gipl", ".gipl.gz")):
+        needed += 256  # its header
+    if name.endswith((".nii", ".gipl", ".gz")) and _count_bytes(path) < needed:
         raise UserError(f"{path} is damaged: not all of its voxels are there; copy or download it again.")
     return image
 

@@ -91,3 +91,14 @@ def test_what_is_no_preprocessed_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match="remove what doesn't belong"):
         open_preprocessed(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".gipl"])
+def test_a_truncated_file_is_no_image_with_zeros(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"image{ending}"
+    values = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+    assert read_image(path, (0,)).array.shape == (1, 5, 6, 7)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="not all of its voxels"):
+        read_image(path, (0,))
