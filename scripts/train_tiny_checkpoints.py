@@ -1,7 +1,8 @@
 """Train the tiny SAM or SAM 2.1 checkpoint from scratch on procedural phantoms, on one CPU core.
 
 The bundled weights come from several runs, each resumed from the one before: SAM 2.1 and the beginning of SAM from an
-earlier form of this script, SAM's last 170 minutes from this one (--ema 0.999).
+earlier form of this script; from this one SAM's last 265 minutes (--ema 0.999) and SAM 2.1's last 45
+(--frames 10 --lr 3e-4 --seed 5).
 """
 
 from __future__ import annotations
