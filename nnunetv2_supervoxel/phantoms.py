@@ -59,7 +59,7 @@ def make_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phant
 
 
 def make_folded_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phantom:
-    """Draw a phantom like a brain: a folded shell around a core, which holds paired cavities and nuclei.
+    """Draw a phantom like a brain: lobes, each a folded rind around a core that holds cavities and nuclei; at times a skull.
 
     Args:
         shape: (z, y, x) in voxels, each at least 8.
@@ -73,25 +73,63 @@ def make_folded_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -
 
 def _paint_folds(shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
     size, grid = np.array(shape, float), _warped_grid(shape, rng)
+    labels, parents = np.zeros(shape, np.int16), []
     center = size * rng.uniform(0.45, 0.55, 3)
     radii = size * rng.uniform([0.42, 0.38, 0.34], [0.6, 0.48, 0.46])
-    offset = [(grid[axis] - center[axis]) / radii[axis] for axis in range(3)]
-    depth = 1 - np.sqrt(sum(u**2 for u in offset))  # 0 at the surface, 1 in the middle
-    folds = np.abs(_smooth_noise(shape, rng, cells=rng.integers(7, 14)))  # its zeros are winding sheets: the furrows
+    inside = 0
+    if rng.random() < 0.35:  # a skull, and a gap between it and what it holds
+        depth = _depth(grid, center, radii)
+        _paint_where(labels, parents, depth > 0, 0)
+        thickness = rng.uniform(0.05, 0.15)
+        _paint_where(labels, parents, depth > thickness, 1)
+        radii, inside = radii * (1 - thickness - rng.uniform(0, 0.06)), len(parents)
+    lobes = [(center, radii)] + [
+        (center + radii * (rng.uniform(-0.9, -0.3), away, side), radii * rng.uniform(0.3, 0.6, 3))
+        for away, sides in ((rng.uniform(-0.6, -0.2), (-0.55, 0.55)), (rng.uniform(0.4, 0.8), (0.0,)))
+        for side in sides
+        if rng.random() < 0.6
+    ]
+    for place, extent in lobes:
+        _paint_lobe(labels, parents, grid, place, extent, inside, rng)
+    return labels, parents
+
+
+def _paint_lobe(
+    labels: np.ndarray,
+    parents: list[int],
+    grid: np.ndarray,
+    center: np.ndarray,
+    radii: np.ndarray,
+    parent: int,
+    rng: np.random.Generator,
+) -> None:
+    """A folded rind, its core, and what lies in the core: pairs, and single structures in the middle plane."""
+    depth, before = _depth(grid, center, radii), len(parents)
+    folds = np.abs(_smooth_noise(labels.shape, rng, cells=rng.integers(7, 14)))  # zeros are winding sheets: furrows
+    open_furrows = (folds < rng.uniform(0, 0.2)) & (depth < rng.uniform(0, 0.35))
+    _paint_where(labels, parents, (depth > 0) & ~open_furrows, parent)
+    if len(parents) == before:
+        return
+    rind = len(parents)
     core = depth > rng.uniform(0.08, 0.2) + rng.uniform(0.1, 0.35) * np.clip(1 - folds / rng.uniform(0.4, 0.9), 0, 1)
-    if rng.random() < 0.5:
-        core &= (np.abs(offset[2]) > rng.uniform(0.02, 0.06)) | (offset[1] > rng.uniform(-0.4, 0.3))  # two halves
-    labels, parents = np.zeros(shape, np.int16), [0]
-    labels[depth > 0] = 1
-    _paint_where(labels, parents, core, 1)
+    if rng.random() < 0.5:  # two halves
+        across, along = ((grid[axis] - center[axis]) / radii[axis] for axis in (2, 1))
+        core &= (np.abs(across) > rng.uniform(0.02, 0.06)) | (along > rng.uniform(-0.4, 0.3))
+    _paint_where(labels, parents, core, rind)
+    if len(parents) == rind:
+        return
     core_label = len(parents)
-    for _ in range(rng.integers(1, 4)):
-        away, extent = rng.uniform([-0.3, -0.4, 0.08], [0.3, 0.4, 0.4]), radii * rng.uniform(0.1, 0.3, 3)
-        for side in (-1, 1):
+    for _ in range(rng.integers(2, 7)):
+        away, extent = rng.uniform([-0.4, -0.5, 0.06], [0.4, 0.5, 0.45]), radii * rng.uniform(0.08, 0.3, 3)
+        for side in (-1, 1) if rng.random() < 0.8 else (0,):
             place = center + away * radii * (1, 1, side)
             mask, box = _ellipsoid(grid, place, np.maximum(extent, (2, 3, 3)), rng)
             _paint_where(labels[box], parents, mask, core_label)
-    return labels, parents
+
+
+def _depth(grid: np.ndarray, center: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """0 on the surface of an ellipsoid, 1 in its middle, negative outside."""
+    return 1 - np.sqrt(sum(((grid[axis] - center[axis]) / radii[axis]) ** 2 for axis in range(3)))
 
 
 def _paint_where(labels: np.ndarray, parents: list[int], mask: np.ndarray, parent: int) -> None:

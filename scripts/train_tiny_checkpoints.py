@@ -137,14 +137,14 @@ def _save(state: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def load_pool(cache: Path, count: int) -> list[Phantom]:
-    """Phantoms, every fourth folded like a brain, windowed to uint8; made on the first call, kept in `cache`."""
+    """Phantoms, every third folded like a brain, windowed to uint8; made on the first call, kept in `cache`."""
     pool = []
     for seed in tqdm(range(count), desc="phantoms", disable=None):
         file = cache / f"phantom_{seed}.npz"
         if not file.exists():
             cache.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([77, seed])
-            make = make_folded_phantom if seed % 4 == 3 else make_phantom
+            make = make_folded_phantom if seed % 3 == 2 else make_phantom
             phantom = make(SHAPES[rng.integers(len(SHAPES))], rng)
             window = IntensityWindow.of(phantom.image[None], (0.5, 99.5))
             image = np.stack([window(plane[None])[0] for plane in phantom.image])
@@ -398,7 +398,10 @@ def draw_sequence(data: list[Phantom], rng: np.random.Generator, frames: int, ob
         known = [mask for mask in Phantom(image, labels, phantom.parents).objects if mask[0].sum() >= 25]
         if not known:
             continue
-        known = [_largest_on_first(known[i]) for i in rng.permutation(len(known))[:objects]]
+        known = [_largest_on_first(known[i]) for i in rng.permutation(len(known))]
+        if rng.random() < 0.5:  # ends are where tracks go astray
+            known.sort(key=lambda mask: mask[-1].any())
+        known = known[:objects]
         pixels = _to_square(torch.from_numpy(augment_contrast(image, rng))[:, None]).expand(-1, 3, -1, -1)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         masks = _to_square(torch.from_numpy(np.stack(known).astype(np.float32)))
@@ -451,15 +454,22 @@ def sam2_step(
     model: SAM2Base, gate: Gate, data: list[Phantom], rng: np.random.Generator, arguments: argparse.Namespace
 ) -> tuple[torch.Tensor, float]:
     """Loss of some sequences, tracked as one batch of objects, and the mean IoU of the masks that the model chose."""
-    frames = arguments.frames if rng.random() < 0.5 else int(rng.integers(3, arguments.frames + 1))
+    frames = int(rng.integers(3, (arguments.frames if rng.random() < 0.6 else arguments.longest) + 1))
+    unlearned = max(0, frames - arguments.frames)  # frames after the first that run without gradient
     sequences = [draw_sequence(data, rng, frames, arguments.objects) for _ in range(arguments.batch)]
     owners = torch.cat([torch.full((len(s.masks),), index) for index, s in enumerate(sequences)])
     masks, seeds = torch.cat([s.masks for s in sequences]), torch.cat([s.seeds for s in sequences])
-    encoded = model.forward_image(torch.cat([s.images for s in sequences]))
-    _, vision, positions, sizes = model._prepare_backbone_features(encoded)
+    images = torch.stack([s.images for s in sequences])  # (batch, frames, 3, SIZE, SIZE)
+    learned = [0, *range(unlearned + 1, frames)]
+    encoded = _encode(model, images[:, learned])
+    with torch.no_grad():
+        skipped = _encode(model, images[:, 1 : unlearned + 1]) if unlearned else None
 
     def features(frame: int) -> tuple[list[torch.Tensor], list[torch.Tensor], list[tuple[int, int]]]:
-        chosen = owners * frames + frame
+        (vision, positions, sizes), position, count = (
+            (encoded, learned.index(frame), len(learned)) if frame in learned else (skipped, frame - 1, unlearned)
+        )
+        chosen = owners * count + position
         return [v[:, chosen] for v in vision], [p[:, chosen] for p in positions], sizes
 
     gate.present = torch.ones(len(owners), dtype=torch.bool)
@@ -467,10 +477,17 @@ def sam2_step(
     losses, ious = [], []
     for frame in range(1, frames):
         gate.present = (masks[:, frame] > 0.5).flatten(1).sum(dim=1) >= 8
-        loss, chosen = _track(model, gate, features(frame), masks[:, frame], outputs, frame, frames)
-        losses.append(loss)
-        ious += chosen
+        with torch.set_grad_enabled(frame > unlearned):
+            loss, chosen = _track(model, gate, features(frame), masks[:, frame], outputs, frame, frames)
+        if frame > unlearned:
+            losses.append(loss)
+            ious += chosen
     return torch.stack(losses).mean(), float(np.mean(ious)) if ious else 0.0
+
+
+def _encode(model: SAM2Base, images: torch.Tensor) -> tuple:
+    """Vision features, their positions and sizes of images (batch, frames, 3, SIZE, SIZE)."""
+    return model._prepare_backbone_features(model.forward_image(images.flatten(0, 1)))[1:]
 
 
 def _seed(model: SAM2Base, features: tuple, seeds: torch.Tensor, frames: int) -> dict:
@@ -520,7 +537,7 @@ def _track(
     area = (target > 0.5).flatten(1).sum(dim=1)
     sure = (area == 0) | (area >= 20)
     presence = F.binary_cross_entropy_with_logits(gate.scores[:, 0], gate.present.float(), reduction="none")
-    loss = 0.5 * (presence * sure).mean()
+    loss = (presence * sure).mean()
     if not gate.present.any():
         return loss, []
     soft = F.avg_pool2d(target[gate.present][:, None], 2)
@@ -573,7 +590,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--prompts", type=int, default=8, help="SAM: points per step, all on one slice")
     parser.add_argument("--batch", type=int, default=2, help="SAM 2: sequences per step")
-    parser.add_argument("--frames", type=int, default=8, help="SAM 2: longest sequence; start with 4, resume with 10")
+    parser.add_argument("--frames", type=int, default=8, help="SAM 2: frames learned from; start with 4")
+    parser.add_argument(
+        "--longest",
+        type=int,
+        default=8,
+        help="SAM 2: longest sequence; more than --frames: the first run without gradient",
+    )
     parser.add_argument("--objects", type=int, default=6, help="SAM 2: most objects tracked per sequence")
     parser.add_argument("--pool", type=int, default=400, help="number of phantoms")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/nnunetv2_supervoxel_phantoms"), help="where they lie")
@@ -581,8 +604,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     arguments = parser.parse_args()
-    if arguments.frames < 3:
-        parser.error("--frames must be at least 3")
+    if not 3 <= arguments.frames <= arguments.longest:
+        parser.error("--frames must be at least 3, and --longest not below it")
     return arguments
 
 
