@@ -2,9 +2,9 @@
 
     python scripts/benchmark_dataloader.py --folder /tmp/benchmark --json dataloader.json
 
-Both loaders are those that their trainers make: one dataset of phantoms (preprocessed by nnU-Net's command, true objects
-stored as supervoxels), one patch size, nnU-Net's training augmentation. They run in turns, each alone, in worker processes
-as the trainer starts them. Augmentation is random and so is its cost: with few batches the ratio scatters.
+Both loaders are those that their trainers make, with nnU-Net's training augmentation and one patch size, on one dataset
+of phantoms (preprocessed by nnU-Net's command, true objects stored as supervoxels). They run in turns, each alone, in
+worker processes as the trainer starts them. Augmentation is random, and so is its cost: the ratio scatters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from benchmarking import add_configuration, parser, phantom_dataset, report, store_true_objects
