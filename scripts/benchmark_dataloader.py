@@ -21,6 +21,8 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 from benchmarking import add_configuration, parser, phantom_dataset, report, store_true_objects
 
 from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.training import trainer as trainer_module
+from nnunetv2_supervoxel.training.rounds import InteractionRounds
 
 DATASET = "Dataset987_Phantoms"
 SHAPE = (48, 96, 112)
@@ -116,11 +118,9 @@ def compare_batches(usual: dict, ours: dict) -> str:
 
 def measure_step(steps: int) -> dict:
     """The simulated user's share of a training step's time, with the tests' network on the CPU."""
-    from nnunetv2_supervoxel.training import trainer as module
-
     spent = {"user": 0.0}
 
-    class TimedRounds(module.InteractionRounds):
+    class TimedRounds(InteractionRounds):
         """Adds up the time spent in everything but the network."""
 
         def __init__(self, *arguments: object) -> None:
@@ -135,7 +135,7 @@ def measure_step(steps: int) -> dict:
             with _adding_to(spent):
                 super().observe(*arguments)
 
-    module.InteractionRounds = TimedRounds
+    trainer_module.InteractionRounds = TimedRounds
     trainer = _trainer("SupervoxelPromptTrainer", "3d_step")
     loader = trainer.get_dataloaders()[0]
     batches = [next(loader) for _ in range(steps + 3)]

@@ -127,7 +127,9 @@ class PromptDataLoader(DataLoader):
                 continue
             if drawn.voxels >= self.min_target_voxels:
                 sample = self._augmented(drawn)
-                if sample is not None and _count_voxels(sample[1]) >= self.min_target_voxels:
+                if sample is None:
+                    continue
+                if _count_voxels(sample[1]) >= self.min_target_voxels:
                     return sample
             if best is None or drawn.voxels > best.voxels:
                 best = drawn
