@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -55,6 +56,7 @@ def generate_dataset_command() -> int:
     _add_running(parser)
     arguments = parser.parse_args()
     _check_running(parser, arguments)
+    _share_cores(arguments.num_parts)
 
     from nnunetv2_supervoxel.generation.batch import generate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
@@ -91,6 +93,7 @@ def generate_folder_command() -> int:
     _add_running(parser)
     arguments = parser.parse_args()
     _check_running(parser, arguments)
+    _share_cores(arguments.num_parts)
 
     from nnunetv2_supervoxel.generation.batch import generate_folder
 
@@ -294,7 +297,11 @@ def _add_config(parser: argparse.ArgumentParser, flag: str, required: bool) -> N
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-device", help="cuda, cuda:1, cpu or mps (default: cuda where there is one, else cpu)")
     parser.add_argument(
-        "-num_parts", type=int, default=1, metavar="N", help="share the cases out among N processes (default: 1) ..."
+        "-num_parts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="share the cases (and the cores, unless OMP_NUM_THREADS is set) out among N processes (default: 1) ...",
     )
     parser.add_argument(
         "-part_id", type=int, default=0, metavar="I", help="... of which this is number I, from 0 (default: 0)"
@@ -306,6 +313,18 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 def _check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.num_parts < 1 or not 0 <= arguments.part_id < arguments.num_parts:
         parser.error("-part_id counts from 0 to num_parts - 1")
+
+
+def _share_cores(parts: int) -> None:
+    """Leave each of the parts, which mostly run side by side, its share of the cores; more threads get in their way.
+
+    Unless it is settled already: by OMP_NUM_THREADS, or by a batch system that gave this process some of the cores.
+    """
+    import torch
+
+    allotted = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < os.cpu_count()
+    if parts > 1 and "OMP_NUM_THREADS" not in os.environ and not allotted:
+        torch.set_num_threads(max(1, torch.get_num_threads() // parts))
 
 
 def _config(name_or_path: str | None) -> object:
