@@ -26,6 +26,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
+from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.randomness import case_generator
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
@@ -35,6 +36,8 @@ ARRAY_ENDING = ".b2nd"
 _IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # single-file formats in which ITK writes 4D images
 FOLDER_SUFFIX = "_supervoxels"
 DEFAULT_PATCH_SIZE = (128, 128, 128)
+# Supervoxels are small in their volume: of small chunks more hold nothing but zeros, which cost neither space nor time.
+_MAX_CHUNK_BYTES = 512 * 1024
 
 # nnU-Net's own figures for class locations: at least so many voxels of a class, or this share of them.
 MIN_LOCATIONS = 10_000
@@ -163,17 +166,18 @@ def rewrite_locations(folder: Path | str, case: str) -> int:
     """Write the case's pickle anew from its array; the number of supervoxels found there.
 
     Raises:
-        UserError: see `open_array`; and if a supervoxel has no voxel at all.
+        UserError: see `open_array`; and if the array is truncated.
     """
     array = open_array(folder, case)
-    rows = {}
     rng = _locations_generator(case)
-    for channel in range(array.shape[0]):
-        try:
-            mask = array[channel] > 0
-        except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-            raise UserError(f"{Path(folder) / case}.b2nd is damaged ({error}); generate the case again.") from error
-        rows[channel + 1] = sample_locations(mask, (0, 0, 0), channel, rng)
+    try:
+        occupied = _occupied_chunks(array)
+        rows = {
+            channel + 1: sample_locations(*_read_occupied(array, channel, occupied), channel, rng)
+            for channel in range(array.shape[0])
+        }
+    except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
+        raise UserError(f"{Path(folder) / case}.b2nd is damaged ({error}); generate the case again.") from error
     path = Path(folder) / f"{case}.pkl"
     aside = path.with_name(f".{path.name}.writing")
     _dump_locations(aside, rows)
@@ -205,12 +209,30 @@ def sample_locations(mask: np.ndarray, origin: Sequence[int], channel: int, rng:
 
 def _write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[int]) -> None:
     shape = (len(supervoxels), *supervoxels.shape)
-    blocks, chunks = comp_blosc2_params(shape, tuple(patch_size), bytes_per_pixel=1)
+    blocks, chunks = comp_blosc2_params(shape, tuple(patch_size), bytes_per_pixel=1, max_chunk_nbytes=_MAX_CHUNK_BYTES)
     # One thread keeps the bytes on disk independent of the machine.
     cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
     array = blosc2.zeros(shape, np.uint8, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=cparams)
     for channel, supervoxel in enumerate(supervoxels.supervoxels):
         array[(channel, *supervoxel.slices)] = supervoxel.mask.astype(np.uint8)
+
+
+def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:
+    """Boolean, one entry per chunk in the array's grid of chunks: False where Blosc2 notes that all of it is zero."""
+    grid = [-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True)]
+    zero = [info.special == blosc2.SpecialValue.ZERO for info in array.schunk.iterchunks_info()]
+    return ~np.reshape(zero, grid)
+
+
+def _read_occupied(array: blosc2.NDArray, channel: int, occupied: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """What a supervoxel is made of, read from no more than the box of its occupied chunks.
+
+    Returns:
+        The box, boolean (z, y, x), and the voxel index (z, y, x) at which it begins; an empty box if there is nothing.
+    """
+    chunks = bounding_box(occupied[channel // array.chunks[0]]) or (slice(0, 0),) * 3
+    box = [slice(s.start * length, s.stop * length) for s, length in zip(chunks, array.chunks[1:], strict=True)]
+    return array[(channel, *box)] > 0, tuple(s.start for s in box)
 
 
 def _write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:

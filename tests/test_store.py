@@ -117,6 +117,36 @@ def test_locations_follow_from_the_array(tmp_path: Path, rng: np.random.Generato
     assert sorted(os.listdir(tmp_path)) == ["case.b2nd", "case.json", "case.pkl"]
 
 
+@pytest.mark.parametrize("layout", [{}, {"chunks": (2, 5, 16, 32)}, {"chunks": (1, 17, 7, 9), "blocks": (1, 4, 7, 5)}])
+def test_locations_of_any_array_are_those_of_a_plain_search(
+    tmp_path: Path, rng: np.random.Generator, layout: dict
+) -> None:
+    stack = np.zeros((4, *SHAPE), np.uint8)
+    stack[0, :, 30:, 40:] = rng.random((17, 10, 25)) < 0.3  # to the far corner
+    stack[1, 3, 0, 0] = stack[1, 3, 39, 1] = 1  # far apart
+    stack[3] = rng.random(SHAPE) < 0.5  # large enough to be sampled; number 2 is empty
+    array = blosc2.zeros(stack.shape, np.uint8, urlpath=str(tmp_path / "case.b2nd"), **layout)
+    for channel in (0, 1, 3):
+        array[channel] = stack[channel]
+    array[2] = 1
+    array[2] = 0  # zeros that are stored
+    assert store.rewrite_locations(tmp_path, "case") == 4
+    locations = store.read_locations(tmp_path, "case")
+    for channel in (0, 1, 2):
+        plain = np.argwhere(stack[channel])
+        np.testing.assert_array_equal(locations[channel + 1], np.insert(plain, 0, channel, axis=1))
+    sampled = locations[4]
+    assert len(sampled) == len(np.unique(sampled, axis=0)) == 10_000
+    assert (stack[tuple(sampled.T)] == 1).all()
+    assert (sampled[:, 0] == 3).all()
+
+
+def test_an_array_of_nothing_has_no_locations(tmp_path: Path) -> None:
+    blosc2.zeros((2, *SHAPE), np.uint8, urlpath=str(tmp_path / "case.b2nd"))
+    assert store.rewrite_locations(tmp_path, "case") == 2
+    assert [rows.shape for rows in store.read_locations(tmp_path, "case").values()] == [(0, 4), (0, 4)]
+
+
 def test_a_patch_of_one_supervoxel_touches_no_other(tmp_path: Path, rng: np.random.Generator) -> None:
     store.write_case(tmp_path, "case", some_supervoxels(rng), {}, patch_size=(8, 16, 16))
     array = blosc2.open(str(tmp_path / "case.b2nd"))
