@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,9 +29,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
-import benchmark_tools as tools
+import benchmarking
 import blosc2
 import numpy as np
+import process_memory
 import torch
 import torch.nn.functional as F  # noqa: N812
 from sam2.sam2_video_predictor import SAM2VideoPredictor
@@ -52,22 +54,19 @@ def main() -> None:
     if arguments.side:
         _run_side(arguments)
         return
-    rows, details = [], []
+    runs = []
     for slices in arguments.slices:
         with TemporaryDirectory() as folder:
-            result = _compare(arguments, slices, Path(folder))
-        details.append(result)
-        rows.append(_row(result))
-        tools.print_table(rows[-1:])
+            runs.append(_compare(arguments, slices, Path(folder)))
+        print(f"{slices} slices: {_row(runs[-1])}", flush=True)
+    flatness = _beyond(runs[-1]["ours"]) / _beyond(runs[0]["ours"])
+    names = ("size", "objects", "checkpoint", "device", "precision", "threads", "seed")
+    settings = {name: getattr(arguments, name) for name in names} | {"flatness": flatness, "runs": runs}
     print()
-    tools.print_table(rows)
-    flatness = _beyond(details[-1]["ours"]) / _beyond(details[0]["ours"])
+    benchmarking.report([_row(run) for run in runs], settings, arguments.json)
     print(
-        f"\nOurs beyond input and output, {arguments.slices[-1]} slices against {arguments.slices[0]}: {flatness:.2f}x"
+        f"\nOurs beyond input and output, {arguments.slices[-1]} slices against {arguments.slices[0]}: {flatness:.2f}"
     )
-    hardware = tools.hardware(arguments.device)
-    print(f"Measured on {hardware}")
-    tools.write_json(arguments.json, {"hardware": hardware, "flatness": flatness, "runs": details})
 
 
 def make_case(slices: int, size: tuple[int, int], objects: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -97,31 +96,36 @@ def _compare(arguments: argparse.Namespace, slices: int, folder: Path) -> dict:
     result = {"slices": slices, "shape": volume.shape, "objects": len(seeds)}
     for side in ("reference", "ours"):
         command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--side", side, "--folder", str(folder)]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env={**os.environ, "TQDM_DISABLE": "1"})
         result[side] = json.loads((folder / f"{side}.json").read_text())
     reference, ours = (blosc2.open(str(folder / f"{side}.b2nd"), mode="r") for side in ("reference", "ours"))
-    kept = result["ours"]["kept"]
-    result["dice"] = [
-        tools.dice(reference[i], ours[kept.index(i)] if i in kept else np.zeros(1)) for i in range(len(seeds))
-    ]
+    kept, nothing = result["ours"]["kept"], np.zeros(volume.shape, np.uint8)
+    found = (ours[kept.index(i)] if i in kept else nothing for i in range(len(seeds)))
+    result["dice"] = [_dice(reference[i], mask) for i, mask in enumerate(found)]
     return result
 
 
 def _row(result: dict) -> dict[str, object]:
-    reference, ours = result["reference"], result["ours"]
+    usual, ours = result["reference"], result["ours"]
+    memory = [(side["peak"] - side["input"]) / 1e6 for side in (usual, ours)]
     return {
         "slices": result["slices"],
-        "usual s": reference["seconds"]["all"],
+        "usual s": usual["seconds"]["all"],
         "ours s": ours["seconds"]["all"],
-        "speed ratio": reference["seconds"]["all"] / ours["seconds"]["all"],
-        "usual MB": (reference["peak"] - reference["input"]) / 1e6,
-        "ours MB": (ours["peak"] - ours["input"]) / 1e6,
-        "memory ratio": (ours["peak"] - ours["input"]) / (reference["peak"] - reference["input"]),
+        "times faster": usual["seconds"]["all"] / ours["seconds"]["all"],
+        "usual MB": memory[0],
+        "ours MB": memory[1],
+        "share of memory": memory[1] / memory[0],
+        "usual beyond in/out MB": _beyond(usual) / 1e6,
         "ours beyond in/out MB": _beyond(ours) / 1e6,
-        "usual beyond in/out MB": _beyond(reference) / 1e6,
-        "objects": result["objects"],
         "min Dice": min(result["dice"]),
     }
+
+
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Dice of two uint8 masks; 1 if both are empty."""
+    total = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / total if total else 1.0
 
 
 def _beyond(report: dict) -> int:
@@ -133,14 +137,14 @@ def _run_side(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     run = {"reference": _reference, "ours": _ours}[arguments.side](arguments)
-    baseline = tools.resident()
+    baseline = process_memory.resident()
     with np.load(arguments.folder / "case.npz") as case:
         volume, seeds, keyframe = case["volume"], case["seeds"], int(case["keyframe"])
-    tools.restart_peak()
+    process_memory.restart_peak()
     clock = _Clock()
     report = run(volume, seeds, keyframe, clock)
     seconds = clock.seconds | {"all": sum(clock.seconds.values())}
-    report |= {"seconds": seconds, "peak": tools.peak() - baseline, "input": volume.nbytes + seeds.nbytes}
+    report |= {"seconds": seconds, "peak": process_memory.peak() - baseline, "input": volume.nbytes + seeds.nbytes}
     if arguments.device.startswith("cuda"):
         report["peak_on_device"] = torch.cuda.max_memory_allocated()
     (arguments.folder / f"{arguments.side}.json").write_text(json.dumps(report))
@@ -219,7 +223,7 @@ def _track_one_by_one(
 ) -> None:
     """Track every object from the keyframe to the last frame, from a fresh state; masks go into `result`."""
     loaded = (frames.to(predictor.device), *seeds.shape[1:])
-    with mock.patch("sam2.sam2_video_predictor.load_video_frames", lambda **_: loaded):
+    with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=loaded):
         state = predictor.init_state("replaced by the frames above")
     for masks, seed in zip(result, seeds, strict=True):
         predictor.reset_state(state)
@@ -229,7 +233,7 @@ def _track_one_by_one(
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmarking.parser(__doc__)
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 120, 240], help="one volume for each")
     parser.add_argument("--size", type=int, nargs=2, default=[256, 320], metavar=("Y", "X"), help="pixels of a slice")
     parser.add_argument("--objects", type=int, default=20)
@@ -238,7 +242,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of both sides")
     parser.add_argument("--threads", type=int, help="of PyTorch, for both sides; default: PyTorch's own")
     parser.add_argument("--seed", type=int, default=4, help="of the phantom and its outlines")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--side", choices=["reference", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -132,10 +132,7 @@ def _supervoxel(track: Track, proposal: Proposal, keyframe: int, axis: int) -> S
     box = track.box()
     if box is None:
         return None
-    mask = track.in_box(box)
-    seed = np.zeros_like(mask)
-    seed[keyframe - box[0].start] = proposal.mask[box[1:]]
-    component = seed_component(mask, seed)
+    component = seed_component(track.in_box(box), (keyframe - box[0].start, proposal.mask[box[1:]]))
     if component is None:
         return None
     tight = bounding_box(component)
