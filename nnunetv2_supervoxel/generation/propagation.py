@@ -153,7 +153,7 @@ class Propagator:
             with torch.inference_mode(), self._autocast():
                 self._follow(read_frame, order, frames, bank, masks, tracks)
 
-        _for_each(follow, (range(keyframe + 1, frames), range(keyframe - 1, -1, -1)), self._device)
+        _for_each(follow, [range(keyframe + 1, frames), range(keyframe - 1, -1, -1)], self._device)
         return tracks
 
     def _follow(
@@ -314,8 +314,9 @@ def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: 
 
     The models' operations are small, and two of them side by side keep cores busier than one that is split.
     """
+    orders = [order for order in orders if len(order)]
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads < len(orders):
+    if device.type != "cpu" or not 1 < len(orders) <= threads:
         for order in orders:
             follow(order)
         return
