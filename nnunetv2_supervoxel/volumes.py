@@ -180,22 +180,30 @@ def _count_bytes(path: Path) -> int:
 def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
     try:
         data = blosc2.open(str(path), mode="r")
-        array = data[:]
+        if data.ndim not in (3, 4):
+            raise UserError(f"{path} has {data.ndim} dimensions; (c, z, y, x) or (z, y, x) was expected.")
+        array = _take_channels(data if data.ndim == 4 else data[:][None], channels, path)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path} can't be read as a Blosc2 array ({_last_line(error)}).") from error
-    if array.ndim not in (3, 4):
-        raise UserError(f"{path} has {array.ndim} dimensions; (c, z, y, x) or (z, y, x) was expected.")
-    return Volume(_take_channels(array if array.ndim == 4 else array[None], channels, path), (1.0, 1.0, 1.0), path)
+    return Volume(array, (1.0, 1.0, 1.0), path)
 
 
-def _take_channels(data: np.ndarray, channels: Sequence[int], source: Path) -> np.ndarray:
+def _take_channels(data: np.ndarray | blosc2.NDArray, channels: Sequence[int], source: Path) -> np.ndarray:
     """Copy of the wanted channels: (c, z, y, x)."""
     if max(channels) >= data.shape[0]:
         raise UserError(
             f"{source} has {data.shape[0]} channel(s), so channel {max(channels)} of the config doesn't exist "
             "(counting starts at 0)."
         )
-    return np.stack([np.asarray(data[channel]) for channel in channels])
+    taken = np.empty((len(channels), *data.shape[1:]), data.dtype)
+    # Compressed arrays are read chunk by chunk: a channel as a whole would be in memory twice.
+    step = max(1, getattr(data, "chunks", data.shape)[1])
+    for channel, target in zip(channels, taken, strict=True):
+        for start in range(0, len(target), step):
+            target[start : start + step] = data[channel, start : start + step]
+    return taken
 
 
 def _header(image: sitk.Image) -> Header:

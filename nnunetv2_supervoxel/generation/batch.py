@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,25 +143,62 @@ def _generate(
     patch_size: Sequence[int] = store.DEFAULT_PATCH_SIZE,
 ) -> list[CaseReport]:
     """Do the cases that are not done yet, one after the other."""
+
+    def is_done(case: _Case) -> bool:
+        return not overwrite and store.is_done(target, case.name, case.ending)
+
     reports = []
-    for case in _with_progress(cases, title):
-        start = time.perf_counter()
-        try:
-            if not overwrite and store.is_done(target, case.name, case.ending):
-                report = _kept(target, case)
-            else:
-                volume = case.read()
-                supervoxels = generator(volume.array, volume.spacing, case.name)
-                provenance = {"case": case.name, **generator.provenance}
-                store.write_case(target, case.name, supervoxels, provenance, patch_size, case.ending, volume.header)
-                report = _made(case, supervoxels, time.perf_counter() - start)
-        except Exception as error:  # one bad case must not stop the others
-            report = CaseReport(case.name, "failed", seconds=time.perf_counter() - start, message=_reason(error))
-        if report.message:
-            tqdm.write(f"{case.name}: {report.status}: {report.message}")
-        reports.append(report)
-        free_memory()
+    with _Reader(cases, is_done) as reader:
+        for case in _with_progress(cases, title):
+            start = time.perf_counter()
+            try:
+                if is_done(case):
+                    report = _kept(target, case)
+                else:
+                    volume = reader.read(case)
+                    supervoxels = generator(volume.array, volume.spacing, case.name)
+                    provenance = {"case": case.name, **generator.provenance}
+                    store.write_case(target, case.name, supervoxels, provenance, patch_size, case.ending, volume.header)
+                    report = _made(case, supervoxels, time.perf_counter() - start)
+            except Exception as error:  # one bad case must not stop the others
+                report = CaseReport(case.name, "failed", seconds=time.perf_counter() - start, message=_reason(error))
+            volume = supervoxels = None  # two cases at a time are enough: this one's successor is being read
+            if report.message:
+                tqdm.write(f"{case.name}: {report.status}: {report.message}")
+            reports.append(report)
+            free_memory()
     return reports
+
+
+class _Reader:
+    """Reads each case when it is asked for, and, while that one is worked on, the next one that is not done."""
+
+    def __init__(self, cases: Sequence[_Case], is_done: Callable[[_Case], bool]) -> None:
+        self._cases = cases
+        self._is_done = is_done
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: dict[_Case, Future[Volume]] = {}
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def read(self, case: _Case) -> Volume:
+        """The case's volume; whatever reading it raises is raised here, at its turn."""
+        ahead, self._ahead = self._ahead.pop(case, None), {}
+        try:
+            volume = case.read() if ahead is None else ahead.result()
+        except Exception as error:
+            if ahead is None or not is_out_of_memory(error):
+                raise
+            free_memory()
+            volume = case.read()  # there may be room now that the case before is done
+        following = self._cases[self._cases.index(case) + 1 :]
+        if upcoming := next((other for other in following if not self._is_done(other)), None):
+            self._ahead[upcoming] = self._thread.submit(upcoming.read)
+        return volume
 
 
 def _made(case: _Case, supervoxels: SupervoxelSet, seconds: float) -> CaseReport:

@@ -6,7 +6,7 @@ import cc3d
 import numpy as np
 
 
-def seed_component(mask: np.ndarray, seed: np.ndarray) -> np.ndarray | None:
+def seed_component(mask: np.ndarray, seed: np.ndarray | tuple) -> np.ndarray | None:
     """The 26-connected component that holds the seed.
 
     Args:

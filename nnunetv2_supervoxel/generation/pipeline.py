@@ -82,7 +82,7 @@ class SupervoxelGenerator:
         if not proposals:
             return SupervoxelSet(shape, (), spacing, (*notes, "SAM proposed no object"))
         tracks = self._tracks(sliced, window, proposals, keyframe)
-        found = [self._supervoxel(track, proposal, keyframe) for track, proposal in zip(tracks, proposals, strict=True)]
+        found = supervoxels_of(tracks, proposals, keyframe, self.config.axis)
         supervoxels = tuple(supervoxel for supervoxel in found if supervoxel is not None)
         if not supervoxels:
             notes.append("SAM 2 kept none of the proposals")
@@ -110,28 +110,42 @@ class SupervoxelGenerator:
             track[0] = seed
         return tracks
 
-    def _supervoxel(self, track: Track, proposal: Proposal, keyframe: int) -> Supervoxel | None:
-        """The part of a track that is connected with its seed, turned back into the volume's axes."""
-        box = track.box()
-        if box is None:
-            return None
-        mask = track.in_box(box)
-        seed = np.zeros_like(mask)
-        seed[keyframe - box[0].start] = proposal.mask[box[1:]]
-        component = seed_component(mask, seed)
-        if component is None:
-            return None
-        tight = bounding_box(component)
-        origin = [outer.start + inner.start for outer, inner in zip(box, tight, strict=True)]
-        origin.insert(self.config.axis, origin.pop(0))
-        return Supervoxel(
-            mask=np.ascontiguousarray(np.moveaxis(component[tight], 0, self.config.axis)),
-            origin=tuple(origin),
-            axis=self.config.axis,
-            keyframe=keyframe,
-            predicted_iou=round(proposal.predicted_iou, 6),
-            stability_score=round(proposal.stability_score, 6),
-        )
+
+def supervoxels_of(
+    tracks: Sequence[Track], proposals: Sequence[Proposal], keyframe: int, axis: int
+) -> list[Supervoxel | None]:
+    """The part of every track that is connected with its seed, turned back into the volume's axes.
+
+    Args:
+        tracks: one per proposal, along slices of axis 0.
+        proposals: the seeds.
+        keyframe: index of their slice.
+        axis: the volume's axis that was moved to the front for slicing.
+
+    Returns:
+        One per track; None where nothing of the seed is left.
+    """
+    return [_supervoxel(track, seed, keyframe, axis) for track, seed in zip(tracks, proposals, strict=True)]
+
+
+def _supervoxel(track: Track, proposal: Proposal, keyframe: int, axis: int) -> Supervoxel | None:
+    box = track.box()
+    if box is None:
+        return None
+    component = seed_component(track.in_box(box), (keyframe - box[0].start, proposal.mask[box[1:]]))
+    if component is None:
+        return None
+    tight = bounding_box(component)
+    origin = [outer.start + inner.start for outer, inner in zip(box, tight, strict=True)]
+    origin.insert(axis, origin.pop(0))
+    return Supervoxel(
+        mask=np.ascontiguousarray(np.moveaxis(component[tight], 0, axis)),
+        origin=tuple(origin),
+        axis=axis,
+        keyframe=keyframe,
+        predicted_iou=round(proposal.predicted_iou, 6),
+        stability_score=round(proposal.stability_score, 6),
+    )
 
 
 def _checked(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ what the official `SAM2VideoPredictor` gives it when it is tracked alone, from a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -21,12 +22,15 @@ from nnunetv2_supervoxel.generation.memory import free_memory, halve_until_it_fi
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+FRAMES_AT_ONCE = 4  # slices that the image encoder takes at once, and by how many it may run ahead of the objects
+
 FrameReader = Callable[[int], np.ndarray]
-"""Gives slice `i` as float32 (3, h, w) in [0, 1]; called only for slices that some object reaches."""
+"""Gives slice `i` as float32 (3, h, w) in [0, 1]; called at most once for a slice and direction, from several threads,
+and only for slices that some object reaches, or the few after them that are encoded together with one of those."""
 
 
 class Track:
-    """One object's masks, slice by slice, each kept in its bounding box."""
+    """One object's masks, slice by slice, each kept as the bits in its bounding box."""
 
     def __init__(self) -> None:
         self._crops: dict[int, tuple[tuple[slice, ...], np.ndarray]] = {}
@@ -35,7 +39,7 @@ class Track:
         """Set the mask (h, w) of a slice."""
         box = bounding_box(mask)
         if box is not None:
-            self._crops[frame] = box, mask[box].copy()
+            self._crops[frame] = box, np.packbits(mask[box], axis=1)
 
     def box(self) -> tuple[slice, slice, slice] | None:
         """Bounding box of the whole object; None if it is empty."""
@@ -49,12 +53,12 @@ class Track:
         """The object as a boolean array of the box's shape."""
         frames, rows, columns = box
         mask = np.zeros([side.stop - side.start for side in box], bool)
-        for frame, ((crop_rows, crop_columns), crop) in self._crops.items():
+        for frame, ((crop_rows, crop_columns), bits) in self._crops.items():
             mask[
                 frame - frames.start,
                 crop_rows.start - rows.start : crop_rows.stop - rows.start,
                 crop_columns.start - columns.start : crop_columns.stop - columns.start,
-            ] = crop
+            ] = np.unpackbits(bits, axis=1, count=crop_columns.stop - crop_columns.start)
         return mask
 
 
@@ -132,19 +136,24 @@ class Propagator:
             tracks += self._track(read_frame, frames, seeds[start : start + batch], keyframe, state)
         return tracks
 
-    @torch.inference_mode()
     def _track(
         self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int, state_device: torch.device
     ) -> list[Track]:
         tracks = [Track() for _ in seeds]
-        with self._autocast():
-            seeded = self._seed(self._encode(read_frame(keyframe)), seeds, keyframe, frames)
+        with torch.inference_mode(), self._autocast():
+            [features] = self._encode([read_frame(keyframe)])
+            seeded = self._seed(features, seeds, keyframe, frames)
             masks = self._to_image(seeded["pred_masks"], seeds.shape[1:])
-            for track, mask in zip(tracks, masks.cpu().numpy(), strict=True):
-                track[keyframe] = mask
-            for order in (range(keyframe + 1, frames), range(keyframe - 1, -1, -1)):
-                bank = _MemoryBank(self._model, keyframe, seeded, state_device)
+        for track, mask in zip(tracks, masks.cpu().numpy(), strict=True):
+            track[keyframe] = mask
+
+        def follow(order: range) -> None:
+            bank = _MemoryBank(self._model, keyframe, seeded, state_device)
+            # Both hold for one thread only, so they are entered in each.
+            with torch.inference_mode(), self._autocast():
                 self._follow(read_frame, order, frames, bank, masks, tracks)
+
+        _for_each(follow, [range(keyframe + 1, frames), range(keyframe - 1, -1, -1)], self._device)
         return tracks
 
     def _follow(
@@ -158,8 +167,7 @@ class Propagator:
     ) -> None:
         """Track in one direction; `before` (objects, h, w) are the masks on the keyframe."""
         alive = list(range(len(tracks)))
-        for frame in order:
-            features = self._encode(read_frame(frame))
+        for frame, features in self._look_ahead(read_frame, order, min(FRAMES_AT_ONCE, len(tracks))):
             output = self._model.track_step(
                 frame_idx=frame,
                 is_init_cond_frame=False,
@@ -182,6 +190,15 @@ class Propagator:
             for index, mask in zip(alive, masks.cpu().numpy(), strict=True):
                 tracks[index][frame] = mask
             before = masks
+
+    def _look_ahead(self, read_frame: FrameReader, order: range, at_once: int) -> Iterator[tuple[int, _Features]]:
+        """Slices in that order with their encoding; so many are encoded at once, and only when the first is needed.
+
+        Out of memory, objects per batch are halved; with one object, slices are encoded one by one, too.
+        """
+        for start in range(0, len(order), at_once):
+            chunk = order[start : start + at_once]
+            yield from zip(chunk, self._encode([read_frame(frame) for frame in chunk]), strict=True)
 
     def _seed(self, features: _Features, seeds: np.ndarray, keyframe: int, frames: int) -> dict:
         """The conditioning frame's output, as the official predictor's `add_new_mask` and preflight make it."""
@@ -219,18 +236,21 @@ class Propagator:
         )
         return output
 
-    def _encode(self, frame: np.ndarray) -> _Features:
-        """Resize a slice to the model's square, normalise, and run the image encoder."""
-        image = F.interpolate(
-            torch.from_numpy(frame).to(self._device)[None],
+    def _encode(self, frames: Sequence[np.ndarray]) -> list[_Features]:
+        """Resize slices to the model's square, normalise, and run the image encoder on all of them at once."""
+        images = F.interpolate(
+            torch.from_numpy(np.stack(frames)).to(self._device),
             size=(self._model.image_size, self._model.image_size),
             mode="bilinear",
             align_corners=False,
             antialias=True,
         )
-        encoded = self._model.forward_image((image - self._mean) / self._std)
+        encoded = self._model.forward_image((images - self._mean) / self._std)
         _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
-        return _Features(vision, positions, sizes)
+        return [
+            _Features([level[:, i : i + 1] for level in vision], [level[:, i : i + 1] for level in positions], sizes)
+            for i in range(len(frames))
+        ]
 
     @staticmethod
     def _to_image(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -289,7 +309,30 @@ class _MemoryBank:
         }
 
 
+def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: torch.device) -> None:
+    """Follow each order of slices: on a CPU with several threads at the same time, else one after the other.
+
+    The models' operations are small, and two of them side by side keep cores busier than one that is split.
+    """
+    orders = [order for order in orders if len(order)]
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or not 1 < len(orders) <= threads:
+        for order in orders:
+            follow(order)
+        return
+    with ThreadPoolExecutor(len(orders), initializer=torch.set_num_threads, initargs=(threads // len(orders),)) as pool:
+        try:
+            for done in [pool.submit(follow, order) for order in orders]:
+                done.result()
+        finally:
+            torch.set_num_threads(threads)  # it is this thread's setting, and at the same time the default for new ones
+
+
 def _touching(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """Whether masks (objects, h, w) on neighbouring slices are 26-adjacent: boolean (objects,)."""
-    reach = F.max_pool2d(before[:, None].float(), kernel_size=3, stride=1, padding=1)[:, 0] > 0
-    return (reach & after).flatten(1).any(1)
+    touching = (before & after).flatten(1).any(1)
+    rest = torch.nonzero(~touching).flatten()
+    if len(rest):  # few: an object rarely leaves its place within one slice
+        reach = F.max_pool2d(before[rest, None].float(), kernel_size=3, stride=1, padding=1)[:, 0] > 0
+        touching[rest] = (reach & after[rest]).flatten(1).any(1)
+    return touching

@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import blosc2
@@ -15,6 +17,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel import CaseReport, SupervoxelGenerator, generate_dataset, generate_folder, store
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.generation.batch import _Case, _Reader
 
 
 def contents(folder: Path, ending: str = "") -> dict[str, bytes]:
@@ -218,3 +222,39 @@ def test_save_fg_location_reports_damaged_arrays(tmp_path: Path, run: Callable) 
 
 def test_reports_are_plain_values() -> None:
     assert CaseReport("a", "made", 3, 10, 1.5).message == ""
+
+
+def test_the_next_case_that_is_not_done_is_read_while_one_runs() -> None:
+    read, done = [], {"b"}
+    proceed = {name: threading.Event() for name in "abcd"}
+
+    def reads(name: str) -> str:
+        read.append(name)
+        proceed[name].set()
+        if name == "c":
+            raise UserError("c is damaged")
+        return name
+
+    cases = [_Case(name, partial(reads, name)) for name in "abcd"]
+    with _Reader(cases, lambda case: case.name in done) as reader:
+        assert reader.read(cases[0]) == "a"
+        assert proceed["c"].wait(10)  # b is done, c is next
+        with pytest.raises(UserError, match="c is damaged"):
+            reader.read(cases[2])
+        assert reader.read(cases[3]) == "d"
+    assert read == ["a", "c", "d"]
+
+
+def test_what_did_not_fit_beside_another_case_is_read_again() -> None:
+    attempts = []
+
+    def reads() -> str:
+        attempts.append("b")
+        if len(attempts) == 1:
+            raise MemoryError
+        return "b"
+
+    cases = [_Case("a", lambda: "a"), _Case("b", reads)]
+    with _Reader(cases, lambda _: False) as reader:
+        assert [reader.read(case) for case in cases] == ["a", "b"]
+    assert len(attempts) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from nnunetv2_supervoxel import SupervoxelGenerator
+from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.generation import propagation
 from nnunetv2_supervoxel.generation.components import seed_component
@@ -102,8 +105,83 @@ def test_slices_that_no_object_reaches_are_never_read(propagator: Propagator) ->
         read.append(frame)
         return np.repeat(volume[frame][None], 3, 0)
 
-    propagator(reader, 40, volume[19][None] > 0.5, 19)
-    assert len(read) == len(set(read)) < 30
+    tracks = propagator(reader, 40, np.repeat(volume[19][None] > 0.5, 4, 0), 19)
+    reached = tracks[0].box()[0]
+    assert len(read) == len(set(read)) < 36
+    assert min(read) >= reached.start - propagation.FRAMES_AT_ONCE
+    assert max(read) < reached.stop + propagation.FRAMES_AT_ONCE
+
+
+def test_slices_encoded_together_are_as_if_encoded_alone(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+
+    def read(frame: int) -> np.ndarray:
+        return np.repeat(volume[frame][None], 3, 0)
+
+    with torch.inference_mode():
+        together = propagator._encode([read(3), read(9), read(20)])
+        alone = propagator._encode([read(20)])[0]
+    assert [feature.shape for feature in together[2].vision] == [feature.shape for feature in alone.vision]
+    for one, other in zip(together[2].vision, alone.vision, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(together[0].vision[-1], alone.vision[-1], atol=1e-2)
+
+    four_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    monkeypatch.setattr(propagation, "FRAMES_AT_ONCE", 1)
+    one_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    assert np.mean(four_at_once != one_at_once) < 1e-5
+
+
+def test_directions_at_the_same_time_change_nothing(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    readers = set()
+
+    def read(frame: int) -> np.ndarray:
+        readers.add((frame > keyframe, threading.current_thread()))
+        return np.repeat(volume[frame][None], 3, 0)
+
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            readers.clear()
+            found.append(as_array(propagator(read, len(volume), seeds, keyframe), volume.shape))
+            assert torch.get_num_threads() == threads
+            assert len({thread for _, thread in readers}) == (1, 3)[threads - 1]  # the keyframe is read by the caller
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].any((1, 2, 3)).all()
+    assert np.mean(found[0] != found[1]) < 1e-5
+
+
+def test_an_error_in_one_direction_is_the_callers(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+
+    def read(frame: int) -> np.ndarray:
+        if frame < keyframe:
+            raise OSError("this slice can't be read")
+        return np.repeat(volume[frame][None], 3, 0)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(OSError, match="can't be read"):
+            propagator(read, keyframe + 3, seeds, keyframe)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_track_gives_back_its_masks(rng: np.random.Generator) -> None:
+    masks = np.zeros((5, 21, 30), bool)
+    masks[1:4, 3:16, 2:25] = rng.random((3, 13, 23)) < 0.1
+    track = Track()
+    for frame, mask in enumerate(masks):
+        track[frame] = mask
+    np.testing.assert_array_equal(track.in_box(tuple(slice(0, size) for size in masks.shape)), masks)
+    np.testing.assert_array_equal(track.in_box(track.box()), masks[bounding_box(masks)])
 
 
 def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:
@@ -128,11 +206,12 @@ def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_
 
 
 def test_touching_is_26_adjacency() -> None:
-    before, after = torch.zeros(3, 6, 8, dtype=torch.bool), torch.zeros(3, 6, 8, dtype=torch.bool)
+    before, after = torch.zeros(4, 6, 8, dtype=torch.bool), torch.zeros(4, 6, 8, dtype=torch.bool)
     before[:, 2, 3] = True
     after[0, 3, 4] = True  # across the corner
     after[1, 2, 5] = True  # two columns away
-    assert propagation._touching(before, after).tolist() == [True, False, False]
+    after[3, 2, 3:6] = True  # overlap
+    assert propagation._touching(before, after).tolist() == [True, False, False, True]
 
 
 def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_objects: tuple) -> None:

@@ -1,0 +1,132 @@
+"""How far propagation is from what the machine can do.
+
+Counts the floating-point operations of SAM 2's parts (torch.utils.flop_counter), measures the machine's rate in a plain
+matrix product, and compares the time that the counted operations would take at that rate with the time they took: all
+objects in one batch, and one by one. No track ends here, so that the work is known.
+
+    python scripts/benchmark_limit.py
+    python scripts/benchmark_limit.py --device cuda --checkpoint large    # random weights where there is no file
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from unittest import mock
+
+import benchmarking
+import numpy as np
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from torch.utils.flop_counter import FlopCounterMode
+
+from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.checkpoints.architectures import SAM2_ARCHITECTURES, build_sam2
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.generation import propagation
+from nnunetv2_supervoxel.generation.propagation import Propagator
+
+PER_FRAME = ("ImageEncoder",)
+PER_OBJECT = ("MemoryAttention", "MaskDecoder", "MemoryEncoder")
+
+
+def main() -> None:
+    arguments = _parse()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    model = _load(arguments.checkpoint, arguments.device)
+    operations = _operations(model, arguments)
+    rows = [
+        {"part": part, "GFLOP": count / 1e9, "per": "frame" if part in PER_FRAME else "frame and object"}
+        for part, count in operations.items()
+    ]
+    benchmarking.report(rows, {}, None)
+
+    rate = _matrix_rate(model.device, Propagator(model)._bfloat16)
+    total = arguments.frames * (operations["ImageEncoder"] + arguments.objects * sum(operations[p] for p in PER_OBJECT))
+    runs = []
+    for label, batch in (("all objects in one batch", arguments.objects), ("one by one", 1)):
+        seconds = _seconds(model, arguments, batch)
+        runs.append(
+            {
+                "propagation": label,
+                "s": seconds,
+                "ms per frame and object": 1e3 * seconds / arguments.frames / arguments.objects,
+                "s at matrix rate": total / rate,
+                "share of the limit": total / rate / seconds,
+            }
+        )
+    print(f"\nMatrix product: {rate / 1e9:.0f} GFLOP/s; {arguments.objects} objects, {arguments.frames} frames\n")
+    names = ("objects", "frames", "size", "checkpoint", "device")
+    settings = {name: getattr(arguments, name) for name in names}
+    settings |= {"threads": torch.get_num_threads(), "matrix_rate": rate, "operations": operations}
+    benchmarking.report(runs, settings, arguments.json)
+    print(f"\nBatched is {runs[1]['s'] / runs[0]['s']:.1f} times faster than one by one.")
+
+
+def _load(checkpoint: str, device: str) -> SAM2Base:
+    try:
+        return load_sam2(checkpoint, device).model
+    except UserError:
+        if checkpoint not in SAM2_ARCHITECTURES:
+            raise
+        print(f"No file of '{checkpoint}' is here: random weights, which take the same time.\n")
+        return build_sam2(SAM2_ARCHITECTURES[checkpoint]).requires_grad_(False).to(device)
+
+
+def _operations(model: SAM2Base, arguments: argparse.Namespace) -> dict[str, float]:
+    """Operations per frame of the image encoder, per frame and object of the others, over the same frames."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the counter sees its own thread only
+    with FlopCounterMode(mods=model, depth=1, display=False) as counter:
+        _propagate(model, arguments, objects=1, batch=1)
+    torch.set_num_threads(threads)
+    counts = Counter({part: sum(found.values()) for part, found in counter.get_flop_counts().items()})
+    return {part: counts[part] / arguments.frames for part in (*PER_FRAME, *PER_OBJECT)}
+
+
+def _matrix_rate(device: torch.device, bfloat16: bool, size: int = 2048) -> float:
+    """Floating-point operations per second of a square matrix product, the best of ten."""
+    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
+    return 2 * size**3 / min(_timed(lambda: matrix @ matrix, device) for _ in range(10))
+
+
+def _seconds(model: SAM2Base, arguments: argparse.Namespace, batch: int) -> float:
+    _propagate(model, arguments, arguments.objects, batch, frames=3)  # warm
+    return _timed(lambda: _propagate(model, arguments, arguments.objects, batch), model.device)
+
+
+def _propagate(
+    model: SAM2Base, arguments: argparse.Namespace, objects: int, batch: int, frames: int | None = None
+) -> None:
+    """Track discs over a fixed number of slices, from the middle one."""
+    frames, (height, width) = frames or arguments.frames, arguments.size
+    y, x = np.indices((height, width))
+    disc = (y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 4) ** 2
+    image = np.repeat((0.2 + 0.6 * disc).astype(np.float32)[None], 3, 0)
+    with mock.patch.object(propagation, "_touching", lambda _, after: torch.ones(len(after), dtype=torch.bool)):
+        Propagator(model, batch)(lambda _: image, frames, np.repeat(disc[None], objects, 0), frames // 2)
+
+
+def _timed(work: object, device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _parse() -> argparse.Namespace:
+    parser = benchmarking.parser(__doc__)
+    parser.add_argument("--objects", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--size", type=int, nargs=2, default=[256, 320], metavar=("Y", "X"), help="pixels of a slice")
+    parser.add_argument("--checkpoint", default="bundled", help="SAM 2.1: registry name or path")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

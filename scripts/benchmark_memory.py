@@ -1,0 +1,91 @@
+"""A full-size case through `SuperVoxel_generate`'s own function, and how much memory that took.
+
+The case is a phantom in a Blosc2 file; what is written are real supervoxel files. It is generated in a process of its
+own, which reports its peak of resident memory less what it held when the models were loaded and less the volume.
+
+    python scripts/benchmark_memory.py                              # 20 supervoxels in 600 x 512 x 512
+    python scripts/benchmark_memory.py --shape 60 128 160           # a quick look
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import benchmarking
+import blosc2
+import numpy as np
+import process_memory
+import torch
+from scipy import ndimage
+
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, generate_folder, load_config
+from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.shipped import find_config
+
+DRAWN_UP_TO = 160  # voxels along an axis; larger phantoms are enlarged smaller ones
+
+
+def main() -> None:
+    arguments = _parse()
+    if arguments.folder:
+        _generate(arguments)
+        return
+    with TemporaryDirectory() as folder:
+        _write_case(Path(folder), arguments.shape, arguments.seed)
+        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--folder", folder]
+        subprocess.run(command, check=True)
+        row = json.loads((Path(folder) / "figures.json").read_text())
+    benchmarking.report([row], {"seed": arguments.seed, "threads": row.pop("threads")}, arguments.json)
+
+
+def _write_case(folder: Path, shape: tuple[int, int, int], seed: int) -> None:
+    """A phantom as a float32 Blosc2 array (1, z, y, x), written slice by slice."""
+    drawn = tuple(min(size, DRAWN_UP_TO) for size in shape)
+    small = make_phantom(drawn, np.random.default_rng(seed)).image
+    (folder / "in").mkdir()
+    array = blosc2.zeros((1, *shape), np.float32, urlpath=str(folder / "in" / "case.b2nd"))
+    factors = [size / size_drawn for size, size_drawn in zip(shape[1:], drawn[1:], strict=True)]
+    for z, place in enumerate(np.linspace(0, drawn[0] - 1, shape[0])):
+        below, share = int(place), place - int(place)
+        image = (1 - share) * small[below] + share * small[min(below + 1, drawn[0] - 1)]
+        array[0, z] = ndimage.zoom(image, factors, order=1, grid_mode=True, mode="nearest")
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    settings = load_config(find_config("tiny"), GenerationConfig).model_dump() | {"file_format": ".b2nd"}
+    generator = SupervoxelGenerator(GenerationConfig(**settings), arguments.device)
+    baseline = process_memory.resident()
+    process_memory.restart_peak()
+    start = time.perf_counter()
+    [report] = generate_folder(arguments.folder / "in", arguments.folder / "out", generator=generator)
+    beyond = process_memory.peak() - baseline - 4 * int(np.prod(arguments.shape))
+    figures = {
+        "shape": " x ".join(map(str, arguments.shape)),
+        "status": report.status,
+        "supervoxels": report.supervoxels,
+        "million voxels in them": report.voxels / 1e6,
+        "seconds": time.perf_counter() - start,
+        "volume MB": 4 * int(np.prod(arguments.shape)) / 1e6,
+        "beyond the volume MB": beyond / 1e6,
+        "threads": torch.get_num_threads(),
+    }
+    (arguments.folder / "figures.json").write_text(json.dumps(figures))
+
+
+def _parse() -> argparse.Namespace:
+    parser = benchmarking.parser(__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, default=[600, 512, 512], metavar=("Z", "Y", "X"))
+    parser.add_argument("--seed", type=int, default=4, help="of the phantom")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Propagation: the usual way and ours, side by side, on the same frames, seeds and weights.
+
+The usual way drives the official `SAM2VideoPredictor`: the whole volume is resized up front, objects are tracked one by
+one to both ends of the volume (backwards on images flipped in memory), every frame's memory is kept, results land in a
+float64 array of n times the volume, in which components are searched n times. Ours is what
+`nnUNetv2_supervoxel_generate` does between proposals and files. Each side runs in a process of its own, so that its
+peak memory is its own.
+
+    python scripts/benchmark_propagation.py                          # 60, 120 and 240 slices, tiny checkpoints
+    python scripts/benchmark_propagation.py --slices 30 --objects 6  # a quick look
+    python scripts/benchmark_propagation.py --device cuda --checkpoint large
+
+The volumes are phantoms; their true objects on the middle slice, with outlines shifted a little, are the seeds. Where
+there are fewer of them than asked for, they are taken again with another outline, as SAM proposes one object in several
+ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import benchmarking
+import blosc2
+import numpy as np
+import process_memory
+import torch
+import torch.nn.functional as F  # noqa: N812
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from scipy import ndimage
+
+from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.generation.pipeline import supervoxels_of
+from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator
+from nnunetv2_supervoxel.generation.proposals import Proposal
+from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.supervoxels import SupervoxelSet
+
+SMALLEST_SEED = 100  # pixels
+
+
+def main() -> None:
+    arguments = _parse()
+    if arguments.side:
+        _run_side(arguments)
+        return
+    runs = []
+    for slices in arguments.slices:
+        with TemporaryDirectory() as folder:
+            runs.append(_compare(arguments, slices, Path(folder)))
+        print(f"{slices} slices: {_row(runs[-1])}", flush=True)
+    flatness = _beyond(runs[-1]["ours"]) / _beyond(runs[0]["ours"])
+    names = ("size", "objects", "checkpoint", "device", "precision", "threads", "seed")
+    settings = {name: getattr(arguments, name) for name in names} | {"flatness": flatness, "runs": runs}
+    print()
+    benchmarking.report([_row(run) for run in runs], settings, arguments.json)
+    print(
+        f"\nOurs beyond input and output, {arguments.slices[-1]} slices against {arguments.slices[0]}: {flatness:.2f}"
+    )
+
+
+def make_case(slices: int, size: tuple[int, int], objects: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """A phantom (z, y, x) in [0, 1], masks (n, y, x) of its objects on the keyframe slice, and that slice."""
+    rng = np.random.default_rng(seed)
+    phantom = make_phantom((slices, *size), rng)
+    keyframe = slices // 2
+    candidates = []
+    for mask in phantom.objects:
+        labels, count = ndimage.label(mask[keyframe])
+        candidates += [part for part in (labels == i + 1 for i in range(count)) if part.sum() >= SMALLEST_SEED]
+    if not candidates:
+        raise SystemExit(f"No object of the phantom is on its middle slice; take another --seed than {seed}.")
+    order = [i for _ in range(-(-objects // len(candidates))) for i in rng.permutation(len(candidates))]
+    return np.clip(phantom.image, 0, 1), np.stack([_perturbed(candidates[i], rng) for i in order[:objects]]), keyframe
+
+
+def _perturbed(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mask with a rounder outline that lies a little inside or outside of the true one."""
+    return ndimage.gaussian_filter(mask.astype(np.float32), 1.5) > rng.uniform(0.35, 0.65)
+
+
+def _compare(arguments: argparse.Namespace, slices: int, folder: Path) -> dict:
+    """Both sides on one case: their reports, and the Dice of every object."""
+    volume, seeds, keyframe = make_case(slices, tuple(arguments.size), arguments.objects, arguments.seed)
+    np.savez(folder / "case.npz", volume=volume, seeds=seeds, keyframe=keyframe)
+    result = {"slices": slices, "shape": volume.shape, "objects": len(seeds)}
+    for side in ("reference", "ours"):
+        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--side", side, "--folder", str(folder)]
+        subprocess.run(command, check=True, env={**os.environ, "TQDM_DISABLE": "1"})
+        result[side] = json.loads((folder / f"{side}.json").read_text())
+    reference, ours = (blosc2.open(str(folder / f"{side}.b2nd"), mode="r") for side in ("reference", "ours"))
+    kept, nothing = result["ours"]["kept"], np.zeros(volume.shape, np.uint8)
+    found = (ours[kept.index(i)] if i in kept else nothing for i in range(len(seeds)))
+    result["dice"] = [_dice(reference[i], mask) for i, mask in enumerate(found)]
+    return result
+
+
+def _row(result: dict) -> dict[str, object]:
+    usual, ours = result["reference"], result["ours"]
+    memory = [(side["peak"] - side["input"]) / 1e6 for side in (usual, ours)]
+    return {
+        "slices": result["slices"],
+        "usual s": usual["seconds"]["all"],
+        "ours s": ours["seconds"]["all"],
+        "times faster": usual["seconds"]["all"] / ours["seconds"]["all"],
+        "usual MB": memory[0],
+        "ours MB": memory[1],
+        "share of memory": memory[1] / memory[0],
+        "usual beyond in/out MB": _beyond(usual) / 1e6,
+        "ours beyond in/out MB": _beyond(ours) / 1e6,
+        "min Dice": min(result["dice"]),
+    }
+
+
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Dice of two uint8 masks; 1 if both are empty."""
+    total = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / total if total else 1.0
+
+
+def _beyond(report: dict) -> int:
+    return report["peak"] - report["input"] - report["output"]
+
+
+def _run_side(arguments: argparse.Namespace) -> None:
+    """One side, in this process: its result as `SIDE.b2nd`, its figures as `SIDE.json`."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    run = {"reference": _reference, "ours": _ours}[arguments.side](arguments)
+    baseline = process_memory.resident()
+    with np.load(arguments.folder / "case.npz") as case:
+        volume, seeds, keyframe = case["volume"], case["seeds"], int(case["keyframe"])
+    process_memory.restart_peak()
+    clock = _Clock()
+    report = run(volume, seeds, keyframe, clock)
+    seconds = clock.seconds | {"all": sum(clock.seconds.values())}
+    report |= {"seconds": seconds, "peak": process_memory.peak() - baseline, "input": volume.nbytes + seeds.nbytes}
+    if arguments.device.startswith("cuda"):
+        report["peak_on_device"] = torch.cuda.max_memory_allocated()
+    (arguments.folder / f"{arguments.side}.json").write_text(json.dumps(report))
+
+
+class _Clock:
+    """Wall-clock seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0) + time.perf_counter() - start
+
+
+def _ours(arguments: argparse.Namespace) -> object:
+    """Loads the model; returns what tracks, selects components and writes."""
+    propagate = Propagator(load_sam2(arguments.checkpoint, arguments.device).model, precision=arguments.precision)
+
+    def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: _Clock) -> dict:
+        with clock("tracking"):
+            tracks = propagate(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+        with clock("components"):
+            found = supervoxels_of(tracks, [Proposal(seed, 1.0, 1.0) for seed in seeds], keyframe, axis=0)
+        with clock("writing"):
+            kept = [i for i, supervoxel in enumerate(found) if supervoxel is not None]
+            store.write_case(arguments.folder, "ours", SupervoxelSet(volume.shape, tuple(found[i] for i in kept)), {})
+        return {"kept": kept, "output": 0}  # it is on the disk, and nowhere else as a whole
+
+    return run
+
+
+def _reference(arguments: argparse.Namespace) -> object:
+    """The same, the usual way."""
+    device = torch.device(arguments.device)
+    predictor = load_sam2(arguments.checkpoint, device, model_class=SAM2VideoPredictor).model
+    half = arguments.precision == "bfloat16" or (arguments.precision == "auto" and device.type == "cuda")
+    precision = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+    def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: _Clock) -> dict:
+        result = np.zeros((len(seeds), *volume.shape))
+        with clock("resizing"):
+            frames = _resized(volume, predictor.image_size)
+        with clock("tracking"), precision:
+            _track_one_by_one(predictor, frames, seeds, keyframe, result)
+            flipped = result[:, ::-1]
+            _track_one_by_one(predictor, frames.flip(0), seeds, len(volume) - 1 - keyframe, flipped)
+        with clock("components"):
+            for mask, seed in zip(result, seeds, strict=True):
+                labels = ndimage.label(mask, np.ones((3, 3, 3)))[0]
+                votes = np.bincount(labels[keyframe][seed], minlength=2)
+                votes[0] = 0
+                mask[:] = labels == (votes.argmax() or -1)
+        with clock("writing"):
+            blosc2.asarray(result.astype(np.uint8), urlpath=str(arguments.folder / "reference.b2nd"))
+        return {"output": result.nbytes}
+
+    return run
+
+
+def _resized(volume: np.ndarray, size: int) -> torch.Tensor:
+    """All slices as the predictor's loader gives them: float32 (z, 3, size, size), normalised."""
+    frames = torch.empty(len(volume), 3, size, size)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    for frame, image in zip(frames, volume, strict=True):
+        grey = torch.from_numpy(np.repeat(image[None], 3, 0))[None]
+        frame[:] = (F.interpolate(grey, (size, size), mode="bilinear", antialias=True)[0] - mean) / std
+    return frames
+
+
+def _track_one_by_one(
+    predictor: SAM2VideoPredictor, frames: torch.Tensor, seeds: np.ndarray, keyframe: int, result: np.ndarray
+) -> None:
+    """Track every object from the keyframe to the last frame, from a fresh state; masks go into `result`."""
+    loaded = (frames.to(predictor.device), *seeds.shape[1:])
+    with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=loaded):
+        state = predictor.init_state("replaced by the frames above")
+    for masks, seed in zip(result, seeds, strict=True):
+        predictor.reset_state(state)
+        predictor.add_new_mask(state, keyframe, 0, seed)
+        for frame, _, logits in predictor.propagate_in_video(state, keyframe):
+            masks[frame] = (logits[0, 0] > 0).cpu().numpy()
+
+
+def _parse() -> argparse.Namespace:
+    parser = benchmarking.parser(__doc__)
+    parser.add_argument("--slices", type=int, nargs="+", default=[60, 120, 240], help="one volume for each")
+    parser.add_argument("--size", type=int, nargs=2, default=[256, 320], metavar=("Y", "X"), help="pixels of a slice")
+    parser.add_argument("--objects", type=int, default=20)
+    parser.add_argument("--checkpoint", default="bundled", help="SAM 2.1: registry name or path")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of both sides")
+    parser.add_argument("--threads", type=int, help="of PyTorch, for both sides; default: PyTorch's own")
+    parser.add_argument("--seed", type=int, default=4, help="of the phantom and its outlines")
+    parser.add_argument("--side", choices=["reference", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
