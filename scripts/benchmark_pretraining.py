@@ -330,12 +330,17 @@ def table(results: Results, budget: Budget) -> str:
     lines = [f"Dice on {budget.test} test cases, mean ± SD over {budget.seeds} seeds"]
     lines.append(f"{'labelled cases':28}" + "".join(f"{count:>16}" for count in budget.counts))
     for arm in ARMS:
-        cells = [f"{dice[arm, count].mean():.3f} ± {dice[arm, count].std():.3f}" for count in budget.counts]
+        cells = [f"{dice[arm, count].mean():.3f} ± {spread(dice[arm, count])}" for count in budget.counts]
         lines.append(f"{arm:28}" + "".join(f"{cell:>16}" for cell in cells))
     for arm in ("scratch", "slic"):
         gains = [dice["supervoxels", count].mean() - dice[arm, count].mean() for count in budget.counts]
         lines.append(f"{'supervoxels ahead of ' + arm:28}" + "".join(f"{gain:>+16.3f}" for gain in gains))
     return "\n".join(lines)
+
+
+def spread(values: np.ndarray) -> str:
+    """The sample's standard deviation, which takes two values."""
+    return f"{values.std(ddof=1):.3f}" if len(values) > 1 else "-"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -50,10 +50,31 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05  # of Dice after one prompt
 
 
+class Curves(NamedTuple):
+    """Dice over interactions for one object.
+
+    Attributes:
+        source: "supervoxel" or "label".
+        validation: in the trainer's validation.
+        in_patch: in the session, within the validation's patch.
+        whole: in the session, in the whole image.
+    """
+
+    source: str
+    validation: list[float]
+    in_patch: list[float]
+    whole: list[float]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="that scripts/train_prompts.py wrote")
     parser.add_argument("--trained", default="trained", help="its part with nnUNet_results (default: %(default)s)")
+    parser.add_argument(
+        "--validation",
+        default="validation",
+        help="the fold's folder with the validation's summary.json (default: %(default)s, prompts of the last run)",
+    )
     parser.add_argument("--cases", type=int, help="so many validation cases at most (default: all)")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = parser.parse_args()
@@ -61,26 +82,37 @@ def main() -> None:
     folder = arguments.folder.resolve()
     environment(folder)
     os.environ["nnUNet_results"] = str(folder / arguments.trained)
-    fold = next((folder / arguments.trained).glob("*/*/fold_*"))
-    dataset, (trainer, plans, configuration) = fold.parts[-3], fold.parts[-2].split("__")
-    named = {"-d": dataset, "-tr": trainer, "-p": plans, "-c": configuration, "-f": fold.name.removeprefix("fold_")}
-    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    summaries = list((folder / arguments.trained).glob(f"*/*/fold_*/{arguments.validation}/summary.json"))
+    if len(summaries) != 1:
+        parser.error(f"{folder / arguments.trained} must hold one trained and validated fold, but has {len(summaries)}")
+    summary = json.loads(summaries[0].read_text())
+    dataset, named = names_of(summaries[0].parents[1])
     cases = sorted(summary["cases"])[: arguments.cases]
     with tempfile.TemporaryDirectory() as aside:
         exported = Path(aside) / "model"
         run("nnUNetv2_supervoxel_export", *sum(named.items(), ()), "-o", exported, "--format", "nninteractive")
         session = open_session(exported, torch.device("cpu"))
-    model = load_trained_model(*(named[flag] for flag in ("-d", "-tr", "-p", "-c", "-f")))
-    rows = [row for case in cases for row in evaluate(case, summary["cases"][case], dataset, model, session)]
-    figures = {name: np.mean([row[name] for row in rows], axis=0).tolist() for name in rows[0]}
-    print(table(figures, len(rows), len(cases), can_zoom(session.configuration_manager.patch_size)))
+    model = load_trained_model(*named.values())
+    zoom = can_zoom(session.configuration_manager.patch_size)
+    print(f"The session's automatic zoom is {'on' if zoom else 'off: the patch is small'}.")
+    curves = [curve for case in cases for curve in evaluate(case, summary["cases"][case], dataset, model, session)]
+    sources = sorted({curve.source for curve in curves})
+    figures = {source: means([curve for curve in curves if curve.source == source]) for source in sources}
+    print("\n".join(table(source, figure) for source, figure in figures.items()))
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures | {"objects": len(rows), "cases": cases}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(figures | {"cases": cases}, indent=1) + "\n")
+
+
+def names_of(fold: Path) -> tuple[str, dict[str, str]]:
+    """The dataset's name, and what nnU-Net's and our commands call a fold in nnUNet_results: flag to name."""
+    dataset, (trainer, plans, configuration) = fold.parts[-3], fold.parts[-2].split("__")
+    flags = {"-d": dataset, "-tr": trainer, "-p": plans, "-c": configuration, "-f": fold.name.removeprefix("fold_")}
+    return dataset, flags
 
 
 def evaluate(
     name: str, validated: list[dict], dataset: str, model: TrainedModel, session: nnInteractiveInferenceSession
-) -> Iterator[dict[str, list[float]]]:
+) -> Iterator[Curves]:
     """Curves of Dice over interactions for the objects of a case.
 
     Args:
@@ -110,7 +142,7 @@ def evaluate(
             bounds = patch_bounds(found.centre, case.shape, patch_size, patch_size)
             with silence():
                 in_patch, whole = click(session, name, found, result["interactions"], user, bounds, case.shape)
-            yield {"validation": result["dice"], "in the patch": in_patch, "whole image": whole}
+            yield Curves(found.source, result["dice"], in_patch, whole)
 
 
 def open_case(name: str, dataset: str, model: TrainedModel) -> PromptCase:
@@ -193,16 +225,20 @@ def silence() -> Iterator[None]:
         yield
 
 
-def table(figures: dict[str, list[float]], objects: int, cases: int, zoom: bool) -> str:
+def means(curves: list[Curves]) -> dict:
+    """The number of objects and the mean curves."""
+    names = ("validation", "in_patch", "whole")
+    mean = {name: np.mean([getattr(curve, name) for curve in curves], axis=0).tolist() for name in names}
+    return {"objects": len(curves), **mean}
+
+
+def table(source: str, figure: dict) -> str:
     """The figures side by side, and whether they agree."""
-    validation, in_patch, whole = (figures[name] for name in ("validation", "in the patch", "whole image"))
-    lines = [
-        f"Dice, {objects} objects in {cases} cases; automatic zoom {'on' if zoom else 'off: the patch is too small'}"
-    ]
+    lines = [f"Dice, {figure['objects']} {source}s"]
     lines.append(f"{'interactions':>12}{'validation':>14}{'session, in the patch':>25}{'session, whole image':>25}")
-    for number, values in enumerate(zip(validation, in_patch, whole, strict=True), 1):
+    for number, values in enumerate(zip(figure["validation"], figure["in_patch"], figure["whole"], strict=True), 1):
         lines.append(f"{number:12}{values[0]:14.3f}{values[1]:25.3f}{values[2]:25.3f}")
-    verdict = "within" if abs(whole[0] - validation[0]) <= TOLERANCE else "NOT within"
+    verdict = "within" if abs(figure["whole"][0] - figure["validation"][0]) <= TOLERANCE else "NOT within"
     lines.append(f"After one, the session on whole images is {verdict} {TOLERANCE} of the validation.")
     return "\n".join(lines)
 
