@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,18 +24,17 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import yaml
+from small_training import CONFIGURATION, add_small_configuration, environment, number, run
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.shipped import shipped_folder
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
 SCRIPTS = Path(__file__).parent
 DATASETS = {"phantoms": "Dataset989_Phantoms", "mni152": "Dataset988_MNI152Demo"}
 CASES = {"phantoms": 240, "mni152": 6}
 FIRST_SEED = 100_000  # of the phantoms; the recipe was found on others, from 0 up
-CONFIGURATION = "3d_small"
 PATCH = (16, 32, 32)
 PHANTOM_SHAPE = (20, 40, 48)
 SIZES = (250, 6000)  # voxels; other phantom objects are left out: specks, and the body that holds all the rest
@@ -66,7 +64,7 @@ def main() -> None:
         run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number(dataset), "-n", cases)
     run("nnUNetv2_plan_and_preprocess", "-d", number(dataset), "-c", "3d_fullres", "-np", 2, "-npfp", 2)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    add_small_configuration(preprocessed / "nnUNetPlans.json")
+    add_small_configuration(preprocessed / "nnUNetPlans.json", PATCH)
     if arguments.what == "phantoms":
         store_true_objects(preprocessed, seeds)
     else:
@@ -89,15 +87,6 @@ def main() -> None:
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
     print(f"{time.time() - started:.0f} s in all; everything is in {folder}")
-
-
-def environment(folder: Path) -> None:
-    """nnU-Net's folders, and where it finds the trainer."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(folder / name)
-    os.environ |= {"nnUNet_results": str(folder / "trained"), "nnUNet_n_proc_DA": "1"}
-    os.environ["nnUNet_extTrainer"] = str(shipped_folder("trainers"))
 
 
 def write_phantoms(folder: Path, seeds: range) -> None:
@@ -142,23 +131,6 @@ def store_true_objects(preprocessed: Path, seeds: range) -> None:
             )
 
 
-def add_small_configuration(path: Path) -> None:
-    """A network and a patch that a CPU can train, as a configuration of its own in the plans."""
-    plans = json.loads(path.read_text())
-    architecture = plans["configurations"]["3d_fullres"]["architecture"]
-    architecture["arch_kwargs"] |= {
-        "n_stages": 4,
-        "features_per_stage": [16, 32, 64, 64],
-        "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 3],
-        "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
-        "n_conv_per_stage": [2] * 4,
-        "n_conv_per_stage_decoder": [1] * 3,
-    }
-    small = {"inherits_from": "3d_fullres", "patch_size": PATCH, "batch_size": 2, "architecture": architecture}
-    plans["configurations"][CONFIGURATION] = small
-    path.write_text(json.dumps(plans, indent=1))
-
-
 def train(dataset: str, folder: Path, settings: dict) -> dict:
     """Train fold 0, validate with all interaction types, then once more with points alone.
 
@@ -196,17 +168,6 @@ def table(results: dict) -> str:
             for name, values in rows.items():
                 lines.append(f"  {name:32}" + "".join(f"{'-' if v is None else f'{v:.3f}':>12}" for v in values))
     return "\n".join(lines)
-
-
-def number(dataset: str) -> int:
-    """Dataset989_Phantoms -> 989."""
-    return int(dataset[len("Dataset") : len("Dataset") + 3])
-
-
-def run(command: str | Path, *arguments: object) -> None:
-    """Run one of the environment's commands; its output goes to the terminal."""
-    program = Path(sys.executable).parent / command
-    subprocess.run([str(program), *map(str, arguments)], check=True)
 
 
 if __name__ == "__main__":
