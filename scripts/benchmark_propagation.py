@@ -169,7 +169,7 @@ def _ours(arguments: argparse.Namespace) -> object:
 
     def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: _Clock) -> dict:
         with clock("tracking"):
-            tracks = propagate(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+            tracks = propagate(lambda frame: volume[frame][None], len(volume), seeds, keyframe)
         with clock("components"):
             found = supervoxels_of(tracks, [Proposal(seed, 1.0, 1.0) for seed in seeds], keyframe, axis=0)
         with clock("writing"):

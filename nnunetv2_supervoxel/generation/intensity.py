@@ -45,7 +45,7 @@ class IntensityWindow:
             windowed = (image.astype(np.float32) - low) / np.where(high > low, high - low, 1)
         windowed = np.clip(np.nan_to_num(windowed, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
         if len(windowed) == 1:
-            return np.repeat(windowed, 3, axis=0)
+            return np.broadcast_to(windowed, (3, *windowed.shape[1:]))
         return np.concatenate([windowed, np.zeros((3 - len(windowed), *windowed.shape[1:]), np.float32)])
 
 

@@ -104,7 +104,8 @@ class SupervoxelGenerator:
         frames = sliced.shape[1]
         seeds = np.stack([proposal.mask for proposal in proposals])
         if frames > 1:
-            return self._propagate(lambda frame: window(sliced[:, frame]), frames, seeds, keyframe)
+            colours = 1 if len(sliced) == 1 else 3  # three equal ones would be resized three times
+            return self._propagate(lambda frame: window(sliced[:, frame])[:colours], frames, seeds, keyframe)
         tracks = [Track() for _ in seeds]
         for track, seed in zip(tracks, seeds, strict=True):
             track[0] = seed

@@ -25,8 +25,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 FRAMES_AT_ONCE = 4  # slices that the image encoder takes at once, and by how many it may run ahead of the objects
 
 FrameReader = Callable[[int], np.ndarray]
-"""Gives slice `i` as float32 (3, h, w) in [0, 1]; called at most once for a slice and direction, from several threads,
-and only for slices that some object reaches, or the few after them that are encoded together with one of those."""
+"""Gives slice `i` as float32 (3, h, w) in [0, 1], or (1, h, w) where all colours are the same.
+
+Called once for the keyframe and for every other slice that some object reaches, or that is encoded together with one;
+on a CPU from two threads, one for each direction.
+"""
 
 
 class Track:
@@ -237,7 +240,10 @@ class Propagator:
         return output
 
     def _encode(self, frames: Sequence[np.ndarray]) -> list[_Features]:
-        """Resize slices to the model's square, normalise, and run the image encoder on all of them at once."""
+        """Resize slices to the model's square, normalise, and run the image encoder on all of them at once.
+
+        Normalising gives slices of one channel their three.
+        """
         images = F.interpolate(
             torch.from_numpy(np.stack(frames)).to(self._device),
             size=(self._model.image_size, self._model.image_size),

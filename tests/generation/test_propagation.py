@@ -134,6 +134,15 @@ def test_slices_encoded_together_are_as_if_encoded_alone(
     assert np.mean(four_at_once != one_at_once) < 1e-5
 
 
+def test_grey_slices_are_as_three_equal_colours(propagator: Propagator, moving_objects: tuple) -> None:
+    grey = moving_objects[0][3:5, None]
+    with torch.inference_mode():
+        one, three = (propagator._encode([np.repeat(image, colours, 0) for image in grey]) for colours in (1, 3))
+    for frame in (0, 1):
+        for level in zip(one[frame].vision, three[frame].vision, strict=True):
+            assert torch.equal(*level)
+
+
 def test_directions_at_the_same_time_change_nothing(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
     readers = set()
