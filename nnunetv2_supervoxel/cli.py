@@ -297,11 +297,7 @@ def _add_config(parser: argparse.ArgumentParser, flag: str, required: bool) -> N
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-device", help="cuda, cuda:1, cpu or mps (default: cuda where there is one, else cpu)")
     parser.add_argument(
-        "-num_parts",
-        type=int,
-        default=1,
-        metavar="N",
-        help="share the cases (and the cores, unless OMP_NUM_THREADS is set) out among N processes (default: 1) ...",
+        "-num_parts", type=int, default=1, metavar="N", help="share the cases out among N processes (default: 1) ..."
     )
     parser.add_argument(
         "-part_id", type=int, default=0, metavar="I", help="... of which this is number I, from 0 (default: 0)"
@@ -316,15 +312,13 @@ def _check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespac
 
 
 def _share_cores(parts: int) -> None:
-    """Leave each of the parts, which mostly run side by side, its share of the cores; more threads get in their way.
+    """Let threads of parts that run side by side sleep while they wait, instead of taking the cores from each other.
 
-    Unless it is settled already: by OMP_NUM_THREADS, or by a batch system that gave this process some of the cores.
+    Their number stays: with another number of threads PyTorch rounds differently, and single voxels of arrays change.
+    To be called before PyTorch is imported, which is when OpenMP reads the variable; the user's own value wins.
     """
-    import torch
-
-    allotted = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < os.cpu_count()
-    if parts > 1 and "OMP_NUM_THREADS" not in os.environ and not allotted:
-        torch.set_num_threads(max(1, torch.get_num_threads() // parts))
+    if parts > 1:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _config(name_or_path: str | None) -> object:

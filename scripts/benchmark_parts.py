@@ -29,7 +29,8 @@ def main() -> None:
     arguments = _parse()
     preprocessed = phantom_dataset(arguments.folder.resolve(), DATASET, SHAPE, arguments.cases)
     supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
-    os.environ.pop("OMP_NUM_THREADS", None)
+    for variable in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        os.environ.pop(variable, None)
     seconds: dict[int, list[float]] = {1: [], arguments.parts: []}
     arrays = {}
     for _ in range(arguments.repetitions):
@@ -45,7 +46,7 @@ def main() -> None:
         "ours": ours,
         "ratio": usual / ours,
         "goal": f">= {GOAL}",
-        "reached": "yes" if usual / ours >= GOAL else "NO",
+        "reached": "yes" if usual / ours >= GOAL and same == len(arrays[1]) else "NO",
         "agreement": f"{same} of {len(arrays[1])} arrays equal",
     }
     print()

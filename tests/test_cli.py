@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,27 +107,18 @@ def test_help_does_not_wait_for_pytorch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it does")
 @pytest.mark.parametrize(
-    ("parts", "environment", "cores", "expected"),
-    [(1, {}, None, 4), (2, {}, None, 2), (8, {}, None, 1), (2, {"OMP_NUM_THREADS": "4"}, None, 4), (2, {}, 1, 4)],
-    ids=["alone", "two", "more than cores", "user's choice", "batch system's choice"],
+    ("parts", "environment", "sleeps"),
+    [(2, {}, True), (1, {}, False), (2, {"OMP_WAIT_POLICY": "ACTIVE"}, False)],
+    ids=["two parts", "alone", "user's choice"],
 )
-def test_parts_share_the_cores(parts: int, environment: dict, cores: int | None, expected: int) -> None:
-    """On a machine with four cores, whatever this one has; `cores` are those that a batch system allots."""
-    code = f"""
-import os, sys, torch
-from nnunetv2_supervoxel.cli import generate_dataset_command
-torch.set_num_threads(4)
-os.cpu_count = lambda: 4
-os.sched_getaffinity = lambda process: set(range({cores or 4}))
-sys.argv = ["x", "-d", "1", "-config", "tiny", "-device", "nonsense", "-num_parts", "{parts}"]
-assert generate_dataset_command() == 1
-print(torch.get_num_threads())
-"""
-    variables = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | environment
-    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
-    assert "'nonsense' can't be used" in done.stderr
-    assert done.stdout.split()[-1] == str(expected)
+def test_threads_of_parts_sleep_while_they_wait(run: Callable, parts: int, environment: dict, sleeps: bool) -> None:
+    arguments = ("-d", 1, "-config", "tiny", "-device", "nonsense", "-num_parts", parts)
+    done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
+    assert_told(done, "'nonsense' can't be used")
+    spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    assert [count == "0" for count in spins] == [sleeps]
 
 
 def test_the_wheel_carries_everything(tmp_path: Path) -> None:
