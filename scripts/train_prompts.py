@@ -33,7 +33,7 @@ from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
 SCRIPTS = Path(__file__).parent
 DATASETS = {"phantoms": "Dataset989_Phantoms", "mni152": "Dataset988_MNI152Demo"}
-CASES = {"phantoms": 240, "mni152": 6}
+CASES = {"phantoms": 320, "mni152": 6}
 FIRST_SEED = 100_000  # of the phantoms; the recipe was found on others, from 0 up
 PATCH = (16, 32, 32)
 PHANTOM_SHAPE = (20, 40, 48)
@@ -77,7 +77,8 @@ def main() -> None:
         "max_rounds": 2,
         "optimizer": "adamw",
         "initial_lr": 0.001,
-        "min_target_voxels": 100,
+        "min_target_voxels": 60,
+        "max_patch_shift": 0.4,
         "interactions": MIXTURE,
         **json.loads(arguments.set),
     }
