@@ -113,7 +113,10 @@ def test_help_does_not_wait_for_pytorch() -> None:
     [(2, {}, True), (1, {}, False), (2, {"OMP_WAIT_POLICY": "ACTIVE"}, False)],
     ids=["two parts", "alone", "user's choice"],
 )
-def test_threads_of_parts_sleep_while_they_wait(run: Callable, parts: int, environment: dict, sleeps: bool) -> None:
+def test_threads_of_parts_sleep_while_they_wait(
+    run: Callable, monkeypatch: pytest.MonkeyPatch, parts: int, environment: dict, sleeps: bool
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     arguments = ("-d", 1, "-config", "tiny", "-device", "nonsense", "-num_parts", parts)
     done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
     assert_told(done, "'nonsense' can't be used")
