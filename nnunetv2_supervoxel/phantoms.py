@@ -59,7 +59,7 @@ def make_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phant
 
 
 def make_folded_phantom(shape: tuple[int, int, int], rng: np.random.Generator) -> Phantom:
-    """Draw a phantom like a brain: lobes, each a folded rind around a core that holds cavities and nuclei; at times a skull.
+    """Draw a phantom like a brain: lobes, each a folded rind around a core that holds cavities; at times a skull.
 
     Args:
         shape: (z, y, x) in voxels, each at least 8.

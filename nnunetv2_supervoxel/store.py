@@ -12,7 +12,6 @@ the array, and there is no pickle.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -109,7 +108,8 @@ def read_locations(folder: Path | str, case: str) -> dict[int, np.ndarray]:
     """
     path = Path(folder) / f"{case}.pkl"
     try:
-        content = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+        with path.open("rb") as file:
+            content = _ArrayUnpickler(file).load()
         if isinstance(content, list):
             return {i + 1: _with_channel(entry[1], i) for i, entry in enumerate(content)}
         return {int(key): _with_channel(rows, int(key) - 1) for key, rows in content["class_locations"].items()}

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +18,25 @@ from nilearn import datasets
 from scipy import ndimage
 
 LABELS = {"background": 0, "grey_matter": 1, "white_matter": 2}
+
+
+class Variation(NamedTuple):
+    """How much cases differ from the template.
+
+    Attributes:
+        bend: standard deviation of the displacement of 4 x 4 x 4 control points, in voxels.
+        gamma: range of the exponent that changes the contrast.
+        bias: strength of the bias field; 0.15 brightens or darkens by up to 15 %.
+        noise: range of the noise's standard deviation, where the image reaches from 0 to 1.
+    """
+
+    bend: float = 2.5
+    gamma: tuple[float, float] = (0.7, 1.4)
+    bias: float = 0.15
+    noise: tuple[float, float] = (0.005, 0.025)
+
+
+DEMO = Variation()
 
 
 def main() -> None:
@@ -66,7 +86,11 @@ def template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def vary(
-    image: np.ndarray, labels: np.ndarray, affine: np.ndarray, rng: np.random.Generator
+    image: np.ndarray,
+    labels: np.ndarray,
+    affine: np.ndarray,
+    rng: np.random.Generator,
+    variation: Variation = DEMO,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A bent, cropped copy with another contrast, a bias field and noise; the affine follows the crop."""
     margins = rng.integers(2, 12, (3, 2))
@@ -74,14 +98,16 @@ def vary(
         margins = rng.integers(2, 12, (3, 2))
     crop = tuple(slice(low, size - high) for (low, high), size in zip(margins, image.shape, strict=True))
     displacement = [
-        ndimage.zoom(rng.normal(0, 2.5, (4, 4, 4)), [size / 4 for size in image.shape], order=3) for _ in range(3)
+        ndimage.zoom(rng.normal(0, variation.bend, (4, 4, 4)), [size / 4 for size in image.shape], order=3)
+        for _ in range(3)
     ]
     where = np.indices(image.shape) + np.stack(displacement)
     bent = ndimage.map_coordinates(image, where, order=1)[crop]
     bent_labels = ndimage.map_coordinates(labels, where, order=0)[crop]
 
-    bias = 1 + 0.15 * ndimage.zoom(rng.uniform(-1, 1, (3, 3, 3)), [size / 3 for size in bent.shape], order=2)
-    scan = bent ** rng.uniform(0.7, 1.4) * bias + rng.normal(0, rng.uniform(0.005, 0.025), bent.shape)
+    field = ndimage.zoom(rng.uniform(-1, 1, (3, 3, 3)), [size / 3 for size in bent.shape], order=2)
+    scan = bent ** rng.uniform(*variation.gamma) * (1 + variation.bias * field)
+    scan += rng.normal(0, rng.uniform(*variation.noise), bent.shape)
     shifted = affine.copy()
     shifted[:3, 3] += affine[:3, :3] @ margins[:, 0]
     return (1000 * scan).astype(np.float32), bent_labels.astype(np.uint8), shifted

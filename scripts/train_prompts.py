@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,16 +24,17 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import yaml
+from small_training import CONFIGURATION, add_small_configuration, environment, number, run
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.shipped import shipped_folder
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
 SCRIPTS = Path(__file__).parent
 DATASETS = {"phantoms": "Dataset989_Phantoms", "mni152": "Dataset988_MNI152Demo"}
-CONFIGURATION = "3d_small"
+CASES = {"phantoms": 240, "mni152": 6}
+FIRST_SEED = 100_000  # of the phantoms; the recipe was found on others, from 0 up
 PATCH = (16, 32, 32)
 PHANTOM_SHAPE = (20, 40, 48)
 SIZES = (250, 6000)  # voxels; other phantom objects are left out: specks, and the body that holds all the rest
@@ -48,22 +48,25 @@ def main() -> None:
     parser.add_argument("what", choices=[*DATASETS])
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
     parser.add_argument("--epochs", type=int, default=14, help="of 500 steps (default: %(default)s)")
-    parser.add_argument("--cases", type=int, help="number of volumes (default: 240 phantoms, 6 brains)")
+    parser.add_argument("--cases", type=int, help=f"number of volumes (default: {CASES})")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the phantoms (default: %(default)s)")
+    parser.add_argument("--set", default="{}", help="JSON of training settings to change")
     arguments = parser.parse_args()
 
     started = time.time()
     folder = arguments.folder.resolve() / arguments.what
     environment(folder)
-    dataset = DATASETS[arguments.what]
+    dataset, cases = DATASETS[arguments.what], arguments.cases or CASES[arguments.what]
+    seeds = range(arguments.first_seed, arguments.first_seed + cases)
     if arguments.what == "phantoms":
-        write_phantoms(Path(os.environ["nnUNet_raw"]) / dataset, arguments.cases or 240)
+        write_phantoms(Path(os.environ["nnUNet_raw"]) / dataset, seeds)
     else:
-        run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number(dataset), "-n", arguments.cases or 6)
+        run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number(dataset), "-n", cases)
     run("nnUNetv2_plan_and_preprocess", "-d", number(dataset), "-c", "3d_fullres", "-np", 2, "-npfp", 2)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    add_small_configuration(preprocessed / "nnUNetPlans.json")
+    add_small_configuration(preprocessed / "nnUNetPlans.json", PATCH)
     if arguments.what == "phantoms":
-        store_true_objects(preprocessed, arguments.cases or 240)
+        store_true_objects(preprocessed, seeds)
     else:
         run("nnUNetv2_supervoxel_generate", "-d", number(dataset), "-config", "tiny", "-device", "cpu")
 
@@ -76,6 +79,7 @@ def main() -> None:
         "initial_lr": 0.001,
         "min_target_voxels": 100,
         "interactions": MIXTURE,
+        **json.loads(arguments.set),
     }
     results = {"trained": train(dataset, folder / "trained", settings)}
     untrained = settings | {"num_epochs": 1, "num_iterations_per_epoch": 1, "initial_lr": 1e-9}
@@ -85,25 +89,16 @@ def main() -> None:
     print(f"{time.time() - started:.0f} s in all; everything is in {folder}")
 
 
-def environment(folder: Path) -> None:
-    """nnU-Net's folders, and where it finds the trainer."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(folder / name)
-    os.environ |= {"nnUNet_results": str(folder / "trained"), "nnUNet_n_proc_DA": "1"}
-    os.environ["nnUNet_extTrainer"] = str(shipped_folder("trainers"))
-
-
-def write_phantoms(folder: Path, cases: int) -> None:
+def write_phantoms(folder: Path, seeds: range) -> None:
     """A raw nnU-Net dataset of phantoms; its label, which the training doesn't use, says where anything is."""
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for case in range(cases):
-        phantom = make_phantom(PHANTOM_SHAPE, np.random.default_rng(case))
+    for seed in seeds:
+        phantom = make_phantom(PHANTOM_SHAPE, np.random.default_rng(seed))
         anything = (phantom.labels > 0).astype(np.uint8)
         for name, array in (
-            (f"imagesTr/phantom{case:03d}_0000", phantom.image),
-            (f"labelsTr/phantom{case:03d}", anything),
+            (f"imagesTr/phantom{seed:06d}_0000", phantom.image),
+            (f"labelsTr/phantom{seed:06d}", anything),
         ):
             image = sitk.GetImageFromArray(array)
             image.SetSpacing((1.0, 1.0, 2.0))
@@ -111,17 +106,17 @@ def write_phantoms(folder: Path, cases: int) -> None:
     description = {
         "channel_names": {"0": "MRI"},
         "labels": {"background": 0, "anything": 1},
-        "numTraining": cases,
+        "numTraining": len(seeds),
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(description))
 
 
-def store_true_objects(preprocessed: Path, cases: int) -> None:
+def store_true_objects(preprocessed: Path, seeds: range) -> None:
     """Every visible region of a size within `SIZES` as a supervoxel."""
     folder = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
-    for case in range(cases):
-        labels = make_phantom(PHANTOM_SHAPE, np.random.default_rng(case)).labels
+    for seed in seeds:
+        labels = make_phantom(PHANTOM_SHAPE, np.random.default_rng(seed)).labels
         supervoxels = []
         sizes = np.bincount(labels.ravel())
         for label in np.flatnonzero((sizes >= SIZES[0]) & (sizes <= SIZES[1])):
@@ -132,25 +127,8 @@ def store_true_objects(preprocessed: Path, cases: int) -> None:
         if supervoxels:
             made_by = {"made by": "scripts/train_prompts.py, true objects"}
             store.write_case(
-                folder, f"phantom{case:03d}", SupervoxelSet(labels.shape, tuple(supervoxels)), made_by, PATCH
+                folder, f"phantom{seed:06d}", SupervoxelSet(labels.shape, tuple(supervoxels)), made_by, PATCH
             )
-
-
-def add_small_configuration(path: Path) -> None:
-    """A network and a patch that a CPU can train, as a configuration of its own in the plans."""
-    plans = json.loads(path.read_text())
-    architecture = plans["configurations"]["3d_fullres"]["architecture"]
-    architecture["arch_kwargs"] |= {
-        "n_stages": 4,
-        "features_per_stage": [16, 32, 64, 64],
-        "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 3],
-        "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
-        "n_conv_per_stage": [2] * 4,
-        "n_conv_per_stage_decoder": [1] * 3,
-    }
-    small = {"inherits_from": "3d_fullres", "patch_size": PATCH, "batch_size": 2, "architecture": architecture}
-    plans["configurations"][CONFIGURATION] = small
-    path.write_text(json.dumps(plans, indent=1))
 
 
 def train(dataset: str, folder: Path, settings: dict) -> dict:
@@ -190,17 +168,6 @@ def table(results: dict) -> str:
             for name, values in rows.items():
                 lines.append(f"  {name:32}" + "".join(f"{'-' if v is None else f'{v:.3f}':>12}" for v in values))
     return "\n".join(lines)
-
-
-def number(dataset: str) -> int:
-    """Dataset989_Phantoms -> 989."""
-    return int(dataset[len("Dataset") : len("Dataset") + 3])
-
-
-def run(command: str | Path, *arguments: object) -> None:
-    """Run one of the environment's commands; its output goes to the terminal."""
-    program = Path(sys.executable).parent / command
-    subprocess.run([str(program), *map(str, arguments)], check=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD
 from nnunetv2_supervoxel.phantoms import Phantom, make_folded_phantom, make_phantom
 
-SIZE = 128
+SIZE = 192
 ARCHITECTURES = {
     "sam": SamArchitecture(160, 6, 5, (2, 5), SIZE, 8, 8, 128, 512, 128),
     "sam2": Sam2Architecture(
@@ -81,7 +81,7 @@ def train(model: torch.nn.Module, step: Step, arguments: argparse.Namespace) -> 
         [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.98)
     )
     if arguments.resume:
-        model.load_state_dict(_earlier_weights(arguments.family, arguments.resume))
+        model.load_state_dict(_fitted(_earlier_weights(arguments.family, arguments.resume), model))
     ema = {key: value.clone() for key, value in model.state_dict().items()}
     backup = arguments.output.with_suffix(".pt")
     begin = saved = time.monotonic()
@@ -113,6 +113,19 @@ def _earlier_weights(family: str, name: str) -> dict[str, torch.Tensor]:
     if name.endswith(".pt"):
         return torch.load(name, weights_only=True)
     return (load_sam if family == "sam" else load_sam2)(name).model.state_dict()
+
+
+def _fitted(state: dict[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights of a run at another image size: SAM's tables of positions are stretched, nothing else depends on it."""
+    fitted = dict(state)
+    for key, wanted in model.state_dict().items():
+        if key.endswith("pos_embed") and state[key].shape != wanted.shape:  # (1, y, x, c)
+            table = state[key].permute(0, 3, 1, 2)
+            table = F.interpolate(table, wanted.shape[1:3], mode="bicubic", align_corners=False)
+            fitted[key] = table.permute(0, 2, 3, 1)
+        elif "rel_pos" in key and state[key].shape != wanted.shape:  # (offset, c)
+            fitted[key] = F.interpolate(state[key].T[None], len(wanted), mode="linear", align_corners=False)[0].T
+    return fitted
 
 
 def _schedule(progress: float, warm_up: float) -> float:

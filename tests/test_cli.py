@@ -107,6 +107,20 @@ def test_help_does_not_wait_for_pytorch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it does")
+@pytest.mark.parametrize(
+    ("parts", "environment", "sleeps"),
+    [(2, {}, True), (1, {}, False), (2, {"OMP_WAIT_POLICY": "ACTIVE"}, False)],
+    ids=["two parts", "alone", "user's choice"],
+)
+def test_threads_of_parts_sleep_while_they_wait(run: Callable, parts: int, environment: dict, sleeps: bool) -> None:
+    arguments = ("-d", 1, "-config", "tiny", "-device", "nonsense", "-num_parts", parts)
+    done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
+    assert_told(done, "'nonsense' can't be used")
+    spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    assert [count == "0" for count in spins] == [sleeps]
+
+
 def test_the_wheel_carries_everything(tmp_path: Path) -> None:
     """Built from the checkout and unpacked elsewhere: configs, trainers and weights are found in it."""
     import zipfile

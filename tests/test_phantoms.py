@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
+from nnunetv2_supervoxel.phantoms import Phantom, make_folded_phantom, make_phantom
 
 SHAPE = (40, 80, 112)
 
 
-@pytest.fixture(scope="module")
-def phantoms() -> list[Phantom]:
-    return [make_phantom(SHAPE, np.random.default_rng(seed)) for seed in range(12)]
+Make = Callable[[tuple[int, ...], np.random.Generator], Phantom]
+EITHER = pytest.mark.parametrize("make", [make_phantom, make_folded_phantom])
 
 
-def test_same_seed_same_bytes() -> None:
-    first, second = (make_phantom(SHAPE, np.random.default_rng(3)) for _ in range(2))
+@pytest.fixture(scope="module", params=[make_phantom, make_folded_phantom], ids=["plain", "folded"])
+def phantoms(request: pytest.FixtureRequest) -> list[Phantom]:
+    return [request.param(SHAPE, np.random.default_rng(seed)) for seed in range(12)]
+
+
+@EITHER
+def test_same_seed_same_bytes(make: Make) -> None:
+    first, second = (make(SHAPE, np.random.default_rng(3)) for _ in range(2))
     assert first.image.tobytes() == second.image.tobytes()
     assert first.labels.tobytes() == second.labels.tobytes()
     assert first.parents == second.parents
@@ -28,19 +35,21 @@ def test_other_seed_other_volume(phantoms: list[Phantom]) -> None:
     assert len({phantom.labels.tobytes() for phantom in phantoms}) == len(phantoms)
 
 
+@EITHER
 @pytest.mark.parametrize("shape", [(8, 8, 8), (24, 64, 40), (56, 40, 96)])
-def test_shapes_and_types(shape: tuple[int, int, int]) -> None:
-    phantom = make_phantom(shape, np.random.default_rng(0))
+def test_shapes_and_types(make: Make, shape: tuple[int, int, int]) -> None:
+    phantom = make(shape, np.random.default_rng(0))
     assert (phantom.image.shape, phantom.image.dtype) == (shape, np.float32)
     assert (phantom.labels.shape, phantom.labels.dtype) == (shape, np.int16)
     assert np.isfinite(phantom.image).all()
     assert all(mask.shape == shape and mask.dtype == bool for mask in phantom.objects)
 
 
+@EITHER
 @pytest.mark.parametrize("shape", [(7, 64, 64), (64, 64), (2, 16, 16, 16)])
-def test_unfit_shapes_are_refused(shape: tuple[int, ...]) -> None:
+def test_unfit_shapes_are_refused(make: Make, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 8 voxels"):
-        make_phantom(shape, np.random.default_rng(0))
+        make(shape, np.random.default_rng(0))
 
 
 def test_several_regions(phantoms: list[Phantom]) -> None:

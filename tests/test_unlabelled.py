@@ -1,5 +1,8 @@
 """Folders of unlabelled images as nnU-Net datasets."""
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,15 @@ def scans(tmp_path):
     return folder
 
 
-def test_nnunet_preprocesses_an_imported_folder(scans, run, nnunet_folders):
+def readme_commands(dataset, target):
+    """The README's way from unlabelled images to fine-tuning, with these dataset IDs."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (block,) = re.findall(r"### The whole way.*?```bash\n(.*?)```", readme, re.DOTALL)
+    ids = {"990": str(dataset), "7": str(target)}
+    return [[ids.get(word, word) for word in shlex.split(line, comments=True)] for line in block.splitlines()]
+
+
+def test_nnunet_preprocesses_an_imported_folder_with_plans_of_another(scans, run, nnunet_folders, prompt_dataset):
     (scans / "broken.nii.gz").write_bytes((scans / "scan0.nii.gz").read_bytes()[:500])
     before = {path: path.read_bytes() for path in scans.iterdir()}
     done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994)
@@ -41,14 +52,17 @@ def test_nnunet_preprocesses_an_imported_folder(scans, run, nnunet_folders):
         assert label.GetOrigin() == image.GetOrigin()
         assert (sitk.GetArrayFromImage(label) == IGNORE).all()
 
-    done = run("nnUNetv2_plan_and_preprocess", "-d", 994, "-c", "3d_fullres", "-np", 1, "-npfp", 1,
-               "--verify_dataset_integrity")  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    _, plan, move, preprocess, *_ = readme_commands(994, 997)
+    for command in ([*plan, "-npfp", 1, "--verify_dataset_integrity"], move, [*preprocess, "-np", 1]):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
     folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset994_Unlabelled"
     done = run("nnUNetv2_supervoxel_generate", "-d", 994, "-config", "tiny", "-device", "cpu")
     assert done.returncode == 0, done.stderr
     made = sorted(path.stem for path in (folder / "nnUNetPlans_3d_fullres_supervoxels").glob("*.json"))
     assert made == ["scan0", "scan1", "scan2"]
+    plans = [json.loads((path / "nnUNetPlans.json").read_text()) for path in (folder, prompt_dataset)]
+    assert plans[0]["configurations"] == plans[1]["configurations"]
 
     done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994, "-n", "Again")
     assert done.returncode == 1

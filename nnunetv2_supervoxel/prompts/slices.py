@@ -76,4 +76,5 @@ def draw_slice(region: np.ndarray, rng: np.random.Generator) -> SlicePiece:
 
 def depth(mask: np.ndarray) -> np.ndarray:
     """Distance (pixels) of every pixel of `mask` to the nearest one outside; beyond the array is outside."""
-    return cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

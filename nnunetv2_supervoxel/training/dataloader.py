@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import torch
 from batchgenerators.dataloading.data_loader import DataLoader
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.training.dataset import PromptDataset, patch_bounds
+from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds
 
 MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
+
+Sample = tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str]  # image, target, case identifier
+
+
+@dataclass(frozen=True, eq=False)
+class _DrawnPatch:
+    """A patch around an object, before its image is read.
+
+    Attributes:
+        dataset: index of the dataset.
+        case: the case, opened.
+        bounds: of the patch, as read for augmentation.
+        target: boolean (*patch), the object.
+        final_patch_size: (z, y, x) in voxels, the part in the middle that augmentation leaves.
+    """
+
+    dataset: int
+    case: PromptCase
+    bounds: Bounds
+    target: np.ndarray
+    final_patch_size: tuple[int, ...]
+
+    @cached_property
+    def voxels(self) -> int:
+        """How many of the object's voxels lie in the middle part."""
+        starts = [(size - final) // 2 for size, final in zip(self.target.shape, self.final_patch_size, strict=True)]
+        middle = tuple(slice(a, a + final) for a, final in zip(starts, self.final_patch_size, strict=True))
+        return int(np.count_nonzero(self.target[middle]))
 
 
 class PromptDataLoader(DataLoader):
@@ -29,7 +59,7 @@ class PromptDataLoader(DataLoader):
         transforms: nnU-Net's augmentation, called with image (c, z, y, x) and segmentation (1, z, y, x); or None.
         weights: how often each dataset is drawn (relative); None means alike.
         real_label_fraction: probability that the object is a real label's component, where the case has one.
-        min_target_voxels: an object with fewer voxels in the final patch is drawn anew.
+        min_target_voxels: an object with fewer voxels in the final patch, before or after augmentation, is drawn anew.
         max_shift: how far, as a share of the final patch, the drawn voxel may lie from the patch's middle.
         mark_outside: write -1 into the mask where nnU-Net's nonzero mask ends, for transforms that need it.
         rng: draws everything but the augmentation. None: seeded, in each worker, from numpy's global state, which is
@@ -75,7 +105,7 @@ class PromptDataLoader(DataLoader):
         """
         if self._rng is None:
             self._rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
-        with torch.no_grad(), threadpool_limits(limits=1, user_api=None):
+        with torch.no_grad(), _thread_pools().limit(limits=1):
             samples = [self._draw_sample(self._rng) for _ in range(self.batch_size)]
         images, targets, keys = zip(*samples, strict=True)
         target = (
@@ -85,44 +115,62 @@ class PromptDataLoader(DataLoader):
         )
         return {"data": torch.stack(images), "target": target, "keys": list(keys)}
 
-    def _draw_sample(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str]:
-        """A sample with an object of sufficient size, or the one with the largest of many draws."""
-        best, most = None, 0
+    def _draw_sample(self, rng: np.random.Generator) -> Sample:
+        """A sample with an object of sufficient size, or the one with the largest of many draws.
+
+        Of an object that is too small already no image is read; augmentation may still turn one out of view.
+        """
+        best = None
         for _ in range(MAX_DRAWS):
-            sample = self._read_sample(rng)
-            if sample is None:
+            drawn = self._draw_patch(rng)
+            if drawn is None or not drawn.voxels:
                 continue
-            finest = sample[1][0] if isinstance(sample[1], list) else sample[1]
-            voxels = int((finest > 0).sum())
-            if voxels >= self.min_target_voxels:
-                return sample
-            if voxels > most:
-                best, most = sample, voxels
+            if drawn.voxels >= self.min_target_voxels:
+                sample = self._augmented(drawn)
+                if sample is None:
+                    continue
+                if _count_voxels(sample[1]) >= self.min_target_voxels:
+                    return sample
+            if best is None or drawn.voxels > best.voxels:
+                best = drawn
         if best is None:
             raise UserError(
                 f"{MAX_DRAWS} draws gave no object with a voxel in its patch; the supervoxels are empty or damaged, "
                 "generate them again with 'nnUNetv2_supervoxel_generate ... --overwrite'."
             )
-        return best
+        return self._augmented(best) or self._draw_sample(rng)  # anew if the image turns out to be damaged
 
-    def _read_sample(
-        self, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str] | None:
-        """One draw, augmented; None if the case can't be read, which is said once and then avoided."""
+    def _draw_patch(self, rng: np.random.Generator) -> _DrawnPatch | None:
+        """A case, an object of it, and a patch around it; None if the case has no object or can't be read."""
         which, name = self._draw_case(rng)
         try:
-            patches = self._read_patches(self._data[which], name, rng)
+            case = self._data[which].open_case(name)
+            drawn = case.draw_object(rng, from_labels=True) if rng.random() < self.real_label_fraction else None
+            drawn = drawn or case.draw_object(rng)
+            if drawn is None:
+                return None
+            shift = rng.uniform(-self.max_shift, self.max_shift, 3) * self.final_patch_size
+            middle = [index + int(offset) for index, offset in zip(drawn.centre, shift, strict=True)]
+            bounds = patch_bounds(middle, case.shape, self.patch_size, self.final_patch_size)
+            return _DrawnPatch(which, case, bounds, case.target_patch(drawn, bounds), self.final_patch_size)
         except Exception as error:  # one bad case must not end a training of a week
-            warnings.warn(f"Case {name} is skipped from now on: {error}", stacklevel=2)
-            self._cases[which].remove(name)
+            self._avoid(which, name, error)
             return None
-        if patches is None:
+
+    def _augmented(self, drawn: _DrawnPatch) -> Sample | None:
+        """The patch with its image, augmented; None if the image can't be read."""
+        target = drawn.target[None].astype(np.int16)
+        try:
+            if self.mark_outside:
+                target[(target == 0) & drawn.case.outside_patch(drawn.bounds)] = -1
+            image = torch.from_numpy(drawn.case.image_patch(drawn.bounds))
+        except Exception as error:  # as above
+            self._avoid(drawn.dataset, drawn.case.name, error)
             return None
-        image, target = (torch.from_numpy(np.ascontiguousarray(patch)) for patch in patches)
         if self.transforms is None:
-            return image, target, name
-        augmented = self.transforms(image=image, segmentation=target)
-        return augmented["image"], augmented["segmentation"], name
+            return image, torch.from_numpy(target), drawn.case.name
+        augmented = self.transforms(image=image, segmentation=torch.from_numpy(target))
+        return augmented["image"], augmented["segmentation"], drawn.case.name
 
     def _draw_case(self, rng: np.random.Generator) -> tuple[int, str]:
         weights = self._weights * [bool(cases) for cases in self._cases]
@@ -131,19 +179,19 @@ class PromptDataLoader(DataLoader):
         which = int(rng.choice(len(weights), p=weights / weights.sum()))
         return which, self._cases[which][rng.integers(len(self._cases[which]))]
 
-    def _read_patches(
-        self, dataset: PromptDataset, name: str, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Image float32 (c, *patch) and mask int16 (1, *patch); None if the case has no object."""
-        case = dataset.open_case(name)
-        drawn = case.draw_object(rng, from_labels=True) if rng.random() < self.real_label_fraction else None
-        drawn = drawn or case.draw_object(rng)
-        if drawn is None:
-            return None
-        shift = rng.uniform(-self.max_shift, self.max_shift, 3) * self.final_patch_size
-        middle = [index + int(offset) for index, offset in zip(drawn.centre, shift, strict=True)]
-        bounds = patch_bounds(middle, case.shape, self.patch_size, self.final_patch_size)
-        target = case.target_patch(drawn, bounds)[None].astype(np.int16)
-        if self.mark_outside:
-            target[(target == 0) & case.outside_patch(bounds)] = -1
-        return case.image_patch(bounds), target
+    def _avoid(self, which: int, name: str, error: Exception) -> None:
+        """Draw a case never again, and say so once."""
+        if name in self._cases[which]:
+            warnings.warn(f"Case {name} is skipped from now on: {error}", stacklevel=2)
+            self._cases[which].remove(name)
+
+
+def _count_voxels(target: torch.Tensor | list[torch.Tensor]) -> int:
+    finest = target[0] if isinstance(target, list) else target
+    return int(np.count_nonzero(finest.numpy() > 0))
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """The process's thread pools: to look them up for every batch, as `threadpool_limits` does, takes milliseconds."""
+    return ThreadpoolController()

@@ -102,7 +102,7 @@ def evaluate_case(
         target = found.patch(bounds)
         if np.count_nonzero(target) < config.min_target_voxels:
             continue
-        rng = case_generator(0, case.name, f"validation of {found.source} {found.key} at {found.centre}")
+        rng = prompts_generator(case.name, found)
         image = torch.from_numpy(case.image_patch(bounds))[None].to(device)
 
         def start(mask: np.ndarray, image: torch.Tensor = image, rng: np.random.Generator = rng) -> InteractionRounds:
@@ -115,6 +115,11 @@ def evaluate_case(
         result.other = _at_another(target, others, start, predict, first)
         results.append(result)
     return results
+
+
+def prompts_generator(case: str, found: ValidationObject) -> np.random.Generator:
+    """The randomness of the prompts that the validation gives for an object of the case named `case`."""
+    return case_generator(0, case, f"validation of {found.source} {found.key} at {found.centre}")
 
 
 def supervoxel_objects(case: PromptCase, config: PromptTrainingConfig) -> Iterator[ValidationObject]:

@@ -202,7 +202,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             curve.append(rounds.dice())
         with self._autocast():
             loss = self.loss(output, target)
-        hit = (_finest(output).argmax(1) > 0, _finest(target)[:, 0] > 0)
+        logits = _finest(output)
+        hit = (logits[:, 1] > logits[:, 0], _finest(target)[:, 0] > 0)
         tp, fp, fn = (np.array([int(x.sum())]) for x in (hit[0] & hit[1], hit[0] & ~hit[1], ~hit[0] & hit[1]))
         prompts = list(zip(kinds, curve[0].tolist(), curve[-1].tolist(), strict=True))
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "prompts": prompts}

@@ -16,7 +16,7 @@ from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
-from nnunetv2_supervoxel.training.dataset import PromptDataset, patch_bounds, read_patch
+from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
 
 SHAPE = (17, 25, 38)
 PATCH = (10, 14, 20)
@@ -177,6 +177,39 @@ def test_if_nothing_is_large_enough_the_largest_has_to_do(folders):
     assert (batch["target"].sum(dim=(1, 2, 3, 4)) > 300).all()
 
 
+def test_what_is_too_small_is_never_augmented(folders):
+    seen = []
+
+    def augmentation(image, segmentation):
+        assert image.shape == (2, 16, 24, 30)
+        seen.append(int(segmentation.sum()))
+        return {"image": image[:, 3:13, 5:19, 5:25], "segmentation": segmentation[:, 3:13, 5:19, 5:25]}
+
+    settings = {"patch_size": (16, 24, 30), "final_patch_size": PATCH, "min_target_voxels": 61, "batch_size": 20}
+    batch = next(loader(folders, transforms=augmentation, **settings))
+    assert batch["data"].shape == (20, 2, *PATCH)
+    assert len(seen) == 20
+    assert min(seen) > 60  # object 2 has 60 voxels
+
+
+def test_what_augmentation_turns_out_of_the_patch_is_drawn_anew(folders):
+    def augmentation(image, segmentation):
+        return {"image": image, "segmentation": segmentation * bool(segmentation.sum() > 400)}
+
+    # Object 0 has 360 voxels, object 1 has 726.
+    batch = next(loader(folders, transforms=augmentation, min_target_voxels=61, batch_size=20))
+    assert (batch["target"].sum(dim=(1, 2, 3, 4)) > 400).all()
+
+
+def test_the_same_generator_gives_the_same_batches(folders):
+    settings = {"min_target_voxels": 61, "real_label_fraction": 0.3, "max_shift": 0.25, "batch_size": 8}
+    first, second = (next(loader(folders, rng=np.random.default_rng(5), **settings)) for _ in range(2))
+    assert torch.equal(first["data"], second["data"])
+    assert torch.equal(first["target"], second["target"])
+    assert first["keys"] == second["keys"]
+    assert not torch.equal(first["data"], next(loader(folders, rng=np.random.default_rng(6), **settings))["data"])
+
+
 def test_real_labels_give_one_component(folders):
     batches = [next(loader(folders, rng=np.random.default_rng(s), real_label_fraction=1.0)) for s in range(40)]
     assert {found for batch in batches for found in objects_of(batch)} == {0, 1, 2}  # 1 and 2 carry the same label
@@ -319,6 +352,23 @@ def test_a_case_that_goes_bad_during_training_is_left_out(folders, harm):
     messages = [str(warning.message) for warning in caught if "skipped" in str(warning.message)]
     assert len(messages) == 1
     assert messages[0].startswith("Case a is skipped from now on")
+
+
+def test_an_image_that_only_fails_when_it_is_read(folders, monkeypatch):
+    whole = PromptCase.image_patch
+
+    def damaged(case, bounds):
+        if case.name == "a":
+            raise RuntimeError("Error while decompressing")
+        return whole(case, bounds)
+
+    monkeypatch.setattr(PromptCase, "image_patch", damaged)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        running = loader(folders)
+        keys = {key for _ in range(10) for key in next(running)["keys"]}
+    assert keys == {"b"}
+    assert sum("Case a is skipped from now on" in str(warning.message) for warning in caught) == 1
 
 
 def test_when_every_case_goes_bad(folders):

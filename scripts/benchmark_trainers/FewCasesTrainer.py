@@ -1,0 +1,42 @@
+"""nnU-Net on a small budget; what nnUNet_extTrainer points at in benchmark_pretraining.py."""
+
+import json
+import os
+import random
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class FewCasesTrainer(nnUNetTrainer):
+    """nnU-Net's own training but for its length, learning rate and seed.
+
+    The environment variable ``benchmark_training`` holds them as JSON: num_epochs, num_iterations_per_epoch,
+    initial_lr, and the seed of initial weights and of all that is drawn in training.
+    """
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net looks at this signature)
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        settings = json.loads(os.environ["benchmark_training"])
+        seed = settings.pop("seed")
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self.num_val_iterations_per_epoch = 1
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # nnUNetv2_train takes all of them for every run
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802
+        """As in nnU-Net; the final validation predicts once instead of once per mirroring, to save time."""
+        configured = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        self.inference_allowed_mirroring_axes = None
+        return configured

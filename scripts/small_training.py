@@ -1,0 +1,67 @@
+"""What the scripts that train on a CPU share: nnU-Net's folders, a small network, calling the public commands."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2_supervoxel.shipped import shipped_folder
+
+CONFIGURATION = "3d_small"
+
+
+def environment(folder: Path) -> None:
+    """nnU-Net's folders, and where it finds the trainer."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(folder / name)
+    os.environ |= {"nnUNet_results": str(folder / "trained"), "nnUNet_n_proc_DA": "1"}
+    os.environ["nnUNet_extTrainer"] = str(shipped_folder("trainers"))
+
+
+def add_small_configuration(path: Path, patch_size: Sequence[int], first_kernel: Sequence[int] = (1, 3, 3)) -> None:
+    """A network and a patch that a CPU can train, as a configuration of its own in the plans.
+
+    Args:
+        path: of the plans.
+        patch_size: (z, y, x) in voxels, each divisible by 8.
+        first_kernel: of the first stage; flat for thick slices.
+    """
+    plans = json.loads(path.read_text())
+    architecture = copy.deepcopy(plans["configurations"]["3d_fullres"]["architecture"])
+    architecture["arch_kwargs"] |= {
+        "n_stages": 4,
+        "features_per_stage": [16, 32, 64, 64],
+        "kernel_sizes": [list(first_kernel), *[[3, 3, 3]] * 3],
+        "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
+        "n_conv_per_stage": [2] * 4,
+        "n_conv_per_stage_decoder": [1] * 3,
+    }
+    small = {
+        "inherits_from": "3d_fullres",
+        "patch_size": list(patch_size),
+        "batch_size": 2,
+        "architecture": architecture,
+    }
+    plans["configurations"][CONFIGURATION] = small
+    path.write_text(json.dumps(plans, indent=1))
+
+
+def number(dataset: str) -> int:
+    """Dataset989_Phantoms -> 989."""
+    return int(dataset[len("Dataset") : len("Dataset") + 3])
+
+
+def run(command: str | Path, *arguments: object, **options: object) -> None:
+    """Run one of the environment's commands; its output goes to the terminal, unless `options` of subprocess say else.
+
+    Raises:
+        subprocess.CalledProcessError: the command failed.
+    """
+    program = Path(sys.executable).parent / command
+    subprocess.run([str(program), *map(str, arguments)], check=True, **options)
