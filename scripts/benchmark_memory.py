@@ -67,7 +67,12 @@ def _between(volume: np.ndarray, place: float) -> np.ndarray:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    settings = load_config(find_config("tiny"), GenerationConfig).model_dump() | {"file_format": ".b2nd"}
+    settings = load_config(find_config("tiny"), GenerationConfig).model_dump() | {
+        "file_format": ".b2nd",
+        "pred_iou_thresh": 0.2,  # whatever SAM proposes will do, if there are enough of them
+        "stability_score_thresh": 0.3,
+        "points_per_batch": arguments.points_per_batch,
+    }
     generator = SupervoxelGenerator(GenerationConfig(**settings), arguments.device)
     baseline = process_memory.resident()
     process_memory.restart_peak()
@@ -92,6 +97,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--shape", type=int, nargs=3, default=[600, 512, 512], metavar=("Z", "Y", "X"))
     parser.add_argument("--seed", type=int, default=4, help="of the phantom")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--points-per-batch", type=int, default=64, help="of SAM; 256 take 2 GB in such slices")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
