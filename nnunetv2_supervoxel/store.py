@@ -214,7 +214,7 @@ def _write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[in
     cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
     array = blosc2.zeros(shape, np.uint8, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=cparams)
     for channel, supervoxel in enumerate(supervoxels.supervoxels):
-        array[(channel, *supervoxel.slices)] = supervoxel.mask.astype(np.uint8)
+        array[(channel, *supervoxel.slices)] = supervoxel.mask.view(np.uint8)
 
 
 def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:

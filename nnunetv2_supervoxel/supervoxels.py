@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
+
+class _PackedMask:
+    """Descriptor for a boolean array of which only the bits are kept; each access gives a new array."""
+
+    def __get__(self, instance: Supervoxel | None, owner: type) -> np.ndarray:
+        if instance is None:
+            raise AttributeError("a mask has no default")  # what dataclasses want to hear
+        bits, shape = instance.__dict__["_bits"], instance.shape
+        return np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
+
+    def __set__(self, instance: Supervoxel, mask: np.ndarray) -> None:
+        instance.__dict__.update(_bits=np.packbits(mask), shape=mask.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,7 +27,9 @@ class Supervoxel:
     """One 3D pseudo-label, held as a crop so that memory goes with its size and not with the volume's.
 
     Attributes:
-        mask: boolean array (z, y, x), True inside; every face of the box touches the object.
+        mask: boolean array (z, y, x), True inside; every face of the box touches the object. It is held as bits, of
+            which every access makes a new array.
+        shape: of the mask, (z, y, x) in voxels.
         origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
         axis: array axis (0, 1 or 2) along which the volume was sliced.
         keyframe: index along `axis` of the slice on which SAM proposed the object.
@@ -21,7 +37,7 @@ class Supervoxel:
         stability_score: SAM's stability score of the proposal, 0 to 1.
     """
 
-    mask: np.ndarray
+    mask: np.ndarray = _PackedMask()
     origin: tuple[int, int, int]
     axis: int
     keyframe: int
@@ -36,7 +52,7 @@ class Supervoxel:
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Where the crop lies in the volume, as an index."""
-        return tuple(slice(start, start + size) for start, size in zip(self.origin, self.mask.shape, strict=True))
+        return tuple(slice(start, start + size) for start, size in zip(self.origin, self.shape, strict=True))
 
     @property
     def bounding_box(self) -> list[list[int]]:

@@ -29,6 +29,7 @@ from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.shipped import find_config
 
 DRAWN_UP_TO = 160  # voxels along an axis; larger phantoms are enlarged smaller ones
+SLICES_AT_ONCE = 20
 
 
 def main() -> None:
@@ -45,20 +46,33 @@ def main() -> None:
 
 
 def _write_case(folder: Path, shape: tuple[int, int, int], seed: int) -> None:
-    """A phantom as a float32 Blosc2 array (1, z, y, x), written slice by slice."""
+    """A phantom as a float32 Blosc2 array (1, z, y, x), written a few slices at a time."""
     drawn = tuple(min(size, DRAWN_UP_TO) for size in shape)
     small = make_phantom(drawn, np.random.default_rng(seed)).image
     (folder / "in").mkdir()
-    array = blosc2.zeros((1, *shape), np.float32, urlpath=str(folder / "in" / "case.b2nd"))
+    chunks = (1, SLICES_AT_ONCE, *shape[1:])
+    array = blosc2.zeros((1, *shape), np.float32, urlpath=str(folder / "in" / "case.b2nd"), chunks=chunks)
     factors = [size / size_drawn for size, size_drawn in zip(shape[1:], drawn[1:], strict=True)]
-    for z, place in enumerate(np.linspace(0, drawn[0] - 1, shape[0])):
-        below, share = int(place), place - int(place)
-        image = (1 - share) * small[below] + share * small[min(below + 1, drawn[0] - 1)]
-        array[0, z] = ndimage.zoom(image, factors, order=1, grid_mode=True, mode="nearest")
+    places = np.linspace(0, drawn[0] - 1, shape[0])
+    for start in range(0, shape[0], SLICES_AT_ONCE):
+        images = [_between(small, place) for place in places[start : start + SLICES_AT_ONCE]]
+        enlarged = [ndimage.zoom(image, factors, order=1, grid_mode=True, mode="nearest") for image in images]
+        array[0, start : start + len(images)] = np.stack(enlarged)
+
+
+def _between(volume: np.ndarray, place: float) -> np.ndarray:
+    """The image at a place between two slices."""
+    below, share = int(place), place - int(place)
+    return (1 - share) * volume[below] + share * volume[min(below + 1, len(volume) - 1)]
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    settings = load_config(find_config("tiny"), GenerationConfig).model_dump() | {"file_format": ".b2nd"}
+    settings = load_config(find_config("tiny"), GenerationConfig).model_dump() | {
+        "file_format": ".b2nd",
+        "pred_iou_thresh": 0.2,  # whatever SAM proposes will do, if there are enough of them
+        "stability_score_thresh": 0.3,
+        "points_per_batch": arguments.points_per_batch,
+    }
     generator = SupervoxelGenerator(GenerationConfig(**settings), arguments.device)
     baseline = process_memory.resident()
     process_memory.restart_peak()
@@ -83,6 +97,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--shape", type=int, nargs=3, default=[600, 512, 512], metavar=("Z", "Y", "X"))
     parser.add_argument("--seed", type=int, default=4, help="of the phantom")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--points-per-batch", type=int, default=64, help="of SAM; 256 take 2 GB in such slices")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 

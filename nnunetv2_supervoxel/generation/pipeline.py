@@ -140,7 +140,7 @@ def _supervoxel(track: Track, proposal: Proposal, keyframe: int, axis: int) -> S
     origin = [outer.start + inner.start for outer, inner in zip(box, tight, strict=True)]
     origin.insert(axis, origin.pop(0))
     return Supervoxel(
-        mask=np.ascontiguousarray(np.moveaxis(component[tight], 0, axis)),
+        mask=np.moveaxis(component[tight], 0, axis),
         origin=tuple(origin),
         axis=axis,
         keyframe=keyframe,
