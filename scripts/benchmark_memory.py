@@ -97,7 +97,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--shape", type=int, nargs=3, default=[600, 512, 512], metavar=("Z", "Y", "X"))
     parser.add_argument("--seed", type=int, default=4, help="of the phantom")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--points-per-batch", type=int, default=64, help="of SAM; 256 take 2 GB in such slices")
+    parser.add_argument(
+        "--points-per-batch",
+        type=int,
+        default=64,
+        help="of SAM, whose masks of one batch are in memory together, at full size",
+    )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
