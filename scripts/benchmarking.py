@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from train_prompts import environment, number, run
+from small_training import environment, number, run
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
