@@ -138,6 +138,9 @@ class PromptTrainingConfig(_Config):
     initial_lr: Annotated[float, Field(gt=0)] = 1e-2
     """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
 
+    augmentation: Literal["nnunet", "mirroring", "none"] = "nnunet"
+    """Of training patches: nnU-Net's, its mirroring alone (which gets further in short trainings), or none."""
+
     real_label_fraction: Fraction = 0.0
     """Probability that a training object is a connected component of a real label instead of a supervoxel."""
 

@@ -27,6 +27,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
 from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.randomness import case_generator
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 from nnunetv2_supervoxel.volumes import Header
@@ -185,25 +186,33 @@ def rewrite_locations(folder: Path | str, case: str) -> int:
     return len(rows)
 
 
-def sample_locations(mask: np.ndarray, origin: Sequence[int], channel: int, rng: np.random.Generator) -> np.ndarray:
+def sample_locations(mask: PackedMask, origin: Sequence[int], channel: int, rng: np.random.Generator) -> np.ndarray:
     """Voxels of one supervoxel as nnU-Net samples a class's: all of up to 10,000, else 10,000 or 1 % of them.
 
     Args:
         mask: boolean (z, y, x).
-        origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
+        origin: voxel index (z, y, x) in the volume at which the mask begins.
         channel: value of the first column.
         rng: draws the sample.
 
     Returns:
         int64 (k, 4) rows of (channel, z, y, x) in the volume, in scan order, no row twice.
     """
-    inside = np.flatnonzero(mask)
-    wanted = max(MIN_LOCATIONS, int(np.ceil(len(inside) * MIN_LOCATIONS_SHARE)))
-    if len(inside) > wanted:
-        inside = np.sort(rng.choice(inside, wanted, replace=False, shuffle=False))
-    rows = np.empty((len(inside), 4), np.int64)
+    count = mask.count()
+    chosen = np.arange(count)
+    wanted = max(MIN_LOCATIONS, int(np.ceil(count * MIN_LOCATIONS_SHARE)))
+    if count > wanted:
+        chosen = np.sort(rng.choice(count, wanted, replace=False, shuffle=False))
+    rows = np.empty((len(chosen), 4), np.int64)
     rows[:, 0] = channel
-    rows[:, 1:] = np.stack(np.unravel_index(inside, mask.shape), axis=1) + np.asarray(origin)
+    passed = 0  # voxels of the mask in earlier slabs
+    for start, slab in mask.slabs():
+        inside = np.flatnonzero(slab)
+        first, last = np.searchsorted(chosen, (passed, passed + len(inside)))
+        voxels = np.unravel_index(inside[chosen[first:last] - passed], slab.shape)
+        begin = (start + origin[0], *origin[1:])
+        rows[first:last, 1:] = np.stack(voxels, axis=1) + begin
+        passed += len(inside)
     return rows
 
 
@@ -214,7 +223,11 @@ def _write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[in
     cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
     array = blosc2.zeros(shape, np.uint8, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=cparams)
     for channel, supervoxel in enumerate(supervoxels.supervoxels):
-        array[(channel, *supervoxel.slices)] = supervoxel.mask.view(np.uint8)
+        rows, *rest = supervoxel.slices
+        for start in range(rows.start - rows.start % chunks[1], rows.stop, chunks[1]):  # no chunk is written twice
+            part = slice(max(start, rows.start), min(start + chunks[1], rows.stop))
+            mask = supervoxel.packed.rows(part.start - rows.start, part.stop - rows.start)
+            array[(channel, part, *rest)] = mask.view(np.uint8)
 
 
 def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:
@@ -224,15 +237,15 @@ def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:
     return ~np.reshape(zero, grid)
 
 
-def _read_occupied(array: blosc2.NDArray, channel: int, occupied: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+def _read_occupied(array: blosc2.NDArray, channel: int, occupied: np.ndarray) -> tuple[PackedMask, tuple[int, ...]]:
     """What a supervoxel is made of, read from no more than the box of its occupied chunks.
 
     Returns:
-        The box, boolean (z, y, x), and the voxel index (z, y, x) at which it begins; an empty box if there is nothing.
+        The box (z, y, x), and the voxel index (z, y, x) at which it begins; an empty box if there is nothing.
     """
     chunks = bounding_box(occupied[channel // array.chunks[0]]) or (slice(0, 0),) * 3
     box = [slice(s.start * length, s.stop * length) for s, length in zip(chunks, array.chunks[1:], strict=True)]
-    return array[(channel, *box)] > 0, tuple(s.start for s in box)
+    return PackedMask.of(array[(channel, *box)] > 0), tuple(s.start for s in box)
 
 
 def _write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:
@@ -255,7 +268,7 @@ def _endings(ending: str) -> tuple[str, ...]:
 def _write_locations(path: Path, case: str, supervoxels: SupervoxelSet) -> None:
     rng = _locations_generator(case)
     _dump_locations(
-        path, {i + 1: sample_locations(s.mask, s.origin, i, rng) for i, s in enumerate(supervoxels.supervoxels)}
+        path, {i + 1: sample_locations(s.packed, s.origin, i, rng) for i, s in enumerate(supervoxels.supervoxels)}
     )
 
 

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-
-class _PackedMask:
-    """Descriptor for a boolean array of which only the bits are kept; each access gives a new array."""
-
-    def __get__(self, instance: Supervoxel | None, owner: type) -> np.ndarray:
-        if instance is None:
-            raise AttributeError("a mask has no default")  # what dataclasses want to hear
-        bits, shape = instance.__dict__["_bits"], instance.shape
-        return np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
-
-    def __set__(self, instance: Supervoxel, mask: np.ndarray) -> None:
-        instance.__dict__.update(_bits=np.packbits(mask), shape=mask.shape)
+from nnunetv2_supervoxel.packed_mask import PackedMask
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +15,7 @@ class Supervoxel:
     """One 3D pseudo-label, held as a crop so that memory goes with its size and not with the volume's.
 
     Attributes:
-        mask: boolean array (z, y, x), True inside; every face of the box touches the object. It is held as bits, of
-            which every access makes a new array.
-        shape: of the mask, (z, y, x) in voxels.
+        packed: the mask as bits, boolean (z, y, x), True inside; every face of the box touches the object.
         origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
         axis: array axis (0, 1 or 2) along which the volume was sliced.
         keyframe: index along `axis` of the slice on which SAM proposed the object.
@@ -37,17 +23,27 @@ class Supervoxel:
         stability_score: SAM's stability score of the proposal, 0 to 1.
     """
 
-    mask: np.ndarray = _PackedMask()
+    packed: PackedMask
     origin: tuple[int, int, int]
     axis: int
     keyframe: int
     predicted_iou: float
     stability_score: float
 
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask as a new boolean array (z, y, x)."""
+        return self.packed.whole()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the mask, (z, y, x) in voxels."""
+        return self.packed.shape
+
     @cached_property
     def voxels(self) -> int:
         """Number of voxels inside."""
-        return int(np.count_nonzero(self.mask))
+        return self.packed.count()
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:

@@ -38,6 +38,7 @@ from small_training import CONFIGURATION, add_small_configuration, environment, 
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.shipped import find_config
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.volumes import open_preprocessed
@@ -275,7 +276,7 @@ def store_slic(preprocessed: Path) -> None:
             box = bounding_box(labels == label)
             if box is not None:
                 origin = tuple(side.start for side in box)
-                supervoxels.append(Supervoxel(labels[box] == label, origin, 0, origin[0], 1.0, 1.0))
+                supervoxels.append(Supervoxel(PackedMask.of(labels[box] == label), origin, 0, origin[0], 1.0, 1.0))
         store.write_case(folder, case, SupervoxelSet(labels.shape, tuple(supervoxels)), {"made by": "SLIC"}, PATCH)
 
 

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataset import patch_bounds, read_patch
 
@@ -141,7 +142,7 @@ def draw_blob(shape: tuple[int, int, int], rng: np.random.Generator) -> Supervox
     mask = mask[bounding_box(mask)][tuple(slice(0, size) for size in shape)].copy()
     mask = mask[bounding_box(mask)]
     origin = tuple(int(rng.integers(size - extent + 1)) for size, extent in zip(shape, mask.shape, strict=True))
-    return Supervoxel(mask, origin, 0, origin[0], 1.0, 1.0)
+    return Supervoxel(PackedMask.of(mask), origin, 0, origin[0], 1.0, 1.0)
 
 
 def _medians(repetitions: int, *functions: Callable[[], object]) -> list[float]:

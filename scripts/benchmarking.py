@@ -16,6 +16,7 @@ from small_training import environment, number, run
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
@@ -93,7 +94,7 @@ def store_true_objects(folder: Path, shape: tuple[int, int, int], cases: int, pa
             box = bounding_box(mask)
             if box is not None:  # a region can be covered by others
                 origin = tuple(side.start for side in box)
-                supervoxels.append(Supervoxel(mask[box].copy(), origin, 0, origin[0], 1.0, 1.0))
+                supervoxels.append(Supervoxel(PackedMask.of(mask[box]), origin, 0, origin[0], 1.0, 1.0))
         store.write_case(folder, _name(case), SupervoxelSet(shape, tuple(supervoxels)), {}, patch_size)
 
 

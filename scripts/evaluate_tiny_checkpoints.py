@@ -110,7 +110,7 @@ def evaluate_brain(generator: SupervoxelGenerator, case: int) -> list[int]:
     template = datasets.load_mni152_template(resolution=2)
     array = np.ascontiguousarray(template.get_fdata(dtype=np.float32).T)
     found = generator(array, spacing=(2.0, 2.0, 2.0), name=f"mni152_{case}")
-    return [supervoxel.mask.shape[supervoxel.axis] for supervoxel in found.supervoxels]
+    return [supervoxel.shape[supervoxel.axis] for supervoxel in found.supervoxels]
 
 
 def summarise(phantoms: list[PhantomResult], brains: list[list[int]]) -> dict[str, float]:

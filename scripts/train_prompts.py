@@ -28,6 +28,7 @@ from small_training import CONFIGURATION, add_small_configuration, environment, 
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
@@ -124,7 +125,7 @@ def store_true_objects(preprocessed: Path, seeds: range) -> None:
             if label > 0:
                 box = bounding_box(labels == label)
                 origin = tuple(side.start for side in box)
-                supervoxels.append(Supervoxel(labels[box] == label, origin, 0, origin[0], 1.0, 1.0))
+                supervoxels.append(Supervoxel(PackedMask.of(labels[box] == label), origin, 0, origin[0], 1.0, 1.0))
         if supervoxels:
             made_by = {"made by": "scripts/train_prompts.py, true objects"}
             store.write_case(

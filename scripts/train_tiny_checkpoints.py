@@ -9,6 +9,8 @@ of SAM 2.1 (--frames 6 --longest 18 --objects 5 --lr 3e-4 --ema 0.998). Both on 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import inspect
 import math
 import os
 import time
@@ -24,22 +26,23 @@ from scipy import ndimage
 from segment_anything.modeling import Sam
 from tqdm import tqdm
 
+from nnunetv2_supervoxel import phantoms
 from nnunetv2_supervoxel.checkpoints.architectures import Sam2Architecture, SamArchitecture, build_sam, build_sam2
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2, save_checkpoint
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD
 from nnunetv2_supervoxel.phantoms import Phantom, make_folded_phantom, make_phantom
 
-SIZE = 192
+SAM_SIZE, SAM2_SIZE = 256, 192  # pixels
 ARCHITECTURES = {
-    "sam": SamArchitecture(160, 6, 5, (2, 5), SIZE, 8, 8, 128, 512, 128),
+    "sam": SamArchitecture(160, 6, 5, (2, 5), SAM_SIZE, 8, 8, 128, 512, 128),
     "sam2": Sam2Architecture(
         32,
         1,
         (1, 2, 5, 1),
         (6,),
         (8, 4, 8, 4),
-        image_size=SIZE,
+        image_size=SAM2_SIZE,
         model_dim=128,
         memory_layers=2,
         memory_feedforward_dim=256,
@@ -151,14 +154,16 @@ def _save(state: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def load_pool(cache: Path, count: int) -> list[Phantom]:
-    """Phantoms, every third folded like a brain, windowed to uint8; made on the first call, kept in `cache`."""
+    """Phantoms, every second folded like a brain, windowed to uint8; made on the first call, kept in `cache`."""
     pool = []
+    recipe = hashlib.sha256(inspect.getsource(phantoms).encode()).hexdigest()[:8]
+    cache = cache / recipe  # phantoms of another recipe would otherwise pass for these
     for seed in tqdm(range(count), desc="phantoms", disable=None):
         file = cache / f"phantom_{seed}.npz"
         if not file.exists():
             cache.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([77, seed])
-            make = make_folded_phantom if seed % 3 == 2 else make_phantom
+            make = make_folded_phantom if seed % 2 else make_phantom
             phantom = make(SHAPES[rng.integers(len(SHAPES))], rng)
             window = IntensityWindow.of(phantom.image[None], (0.5, 99.5))
             image = np.stack([window(plane[None])[0] for plane in phantom.image])
@@ -209,9 +214,9 @@ class PointSample:
     """One slice and points on it.
 
     Attributes:
-        image: (h, w) in [0, 1], the longest side being SIZE.
+        image: (h, w) in [0, 1], the longest side being SAM_SIZE.
         points: (n, 2) as (x, y).
-        targets: (n, LEVELS, SIZE, SIZE), 1 inside: from a point's own region to the wholes that hold it.
+        targets: (n, LEVELS, SAM_SIZE, SAM_SIZE), 1 inside: from a point's own region to the wholes that hold it.
         levels: (n,) how many of them there are; the last is repeated, and a point on background has none.
     """
 
@@ -227,7 +232,7 @@ def draw_points(data: list[Phantom], rng: np.random.Generator, prompts: int) -> 
         phantom = data[rng.integers(len(data))]
         z = rng.integers(len(phantom.image))
         image, labels = turn_and_crop((phantom.image[z], phantom.labels[z]), rng, 0.5)
-        scale = SIZE / max(image.shape)
+        scale = SAM_SIZE / max(image.shape)
         size = [int(side * scale + 0.5) for side in image.shape]
         labels = F.interpolate(torch.from_numpy(labels.astype(np.float32))[None, None], size)[0, 0].numpy().astype(int)
         present = np.flatnonzero(np.bincount(labels.ravel()) >= (60 if rng.random() < 0.85 else 15))
@@ -237,7 +242,7 @@ def draw_points(data: list[Phantom], rng: np.random.Generator, prompts: int) -> 
         pixels = torch.from_numpy(augment_contrast(image, rng))[None, None]
         pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)[0, 0]
         points = np.zeros((prompts, 2), int)
-        targets, levels = np.zeros((prompts, LEVELS, SIZE, SIZE), np.float32), np.zeros(prompts, int)
+        targets, levels = np.zeros((prompts, LEVELS, SAM_SIZE, SAM_SIZE), np.float32), np.zeros(prompts, int)
         for index in range(prompts):
             wanted = labels == rng.choice(present) if index < prompts * 3 / 4 else labels == 0
             rows, columns = np.nonzero(wanted if wanted.any() else labels >= 0)
@@ -288,10 +293,10 @@ def sam_step(model: Sam, data: list[Phantom], rng: np.random.Generator, prompts:
     )
     side = masks.shape[-1]
     inside = torch.zeros(side, side, dtype=torch.bool)
-    inside[: round(height * side / SIZE), : round(width * side / SIZE)] = True
+    inside[: round(height * side / SAM_SIZE), : round(width * side / SAM_SIZE)] = True
     masks = torch.where(inside, masks, masks.new_tensor(-8.0))  # what is predicted on the padding is cut off
 
-    targets, known = F.avg_pool2d(sample.targets, SIZE // side), sample.levels > 0
+    targets, known = F.avg_pool2d(sample.targets, SAM_SIZE // side), sample.levels > 0
     exists = torch.arange(LEVELS) < sample.levels[:, None]
     weights = torch.where(exists, torch.tensor([1.5, 0.75, 0.5]), 0.2) * known[:, None]
     loss = (weights * mask_loss(masks, targets)).sum() / known.sum()
@@ -306,10 +311,10 @@ def _affinity_loss(embedding: torch.Tensor, sample: PointSample) -> torch.Tensor
     Without it, masks stay the same for all points of an image for thousands of steps.
     """
     grid, known = embedding.shape[-1], sample.levels > 0
-    cells = ((sample.points[known] + 0.5) * grid / SIZE).long().clamp(0, grid - 1)
+    cells = ((sample.points[known] + 0.5) * grid / SAM_SIZE).long().clamp(0, grid - 1)
     unit = F.normalize(embedding, dim=0)
     alike = torch.einsum("cn,cyx->nyx", unit[:, cells[:, 1], cells[:, 0]], unit)
-    return mask_loss(10 * alike - 6, F.avg_pool2d(sample.targets[known, 0], SIZE // grid)).mean()
+    return mask_loss(10 * alike - 6, F.avg_pool2d(sample.targets[known, 0], SAM_SIZE // grid)).mean()
 
 
 def initialise_sam(model: Sam) -> Sam:
@@ -387,9 +392,9 @@ class Sequence:
     """Slices and the objects that are on the first.
 
     Attributes:
-        images: (t, 3, SIZE, SIZE), normalised.
-        masks: (n, t, SIZE, SIZE), 1 inside.
-        seeds: (n, SIZE, SIZE), 0 or 1, the first masks as imprecise as SAM's would be.
+        images: (t, 3, SAM2_SIZE, SAM2_SIZE), normalised.
+        masks: (n, t, SAM2_SIZE, SAM2_SIZE), 1 inside.
+        seeds: (n, SAM2_SIZE, SAM2_SIZE), 0 or 1, the first masks as imprecise as SAM's would be.
     """
 
     images: torch.Tensor
@@ -433,7 +438,7 @@ def _largest_on_first(mask: np.ndarray) -> np.ndarray:
 
 
 def _imprecise(mask: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """The mask (SIZE, SIZE), at times a pixel wider or narrower."""
+    """The mask (SAM2_SIZE, SAM2_SIZE), at times a pixel wider or narrower."""
     chance = rng.random()
     if chance < 0.2:
         return F.max_pool2d(mask[None], 3, 1, 1)[0]
@@ -444,7 +449,7 @@ def _imprecise(mask: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _to_square(stack: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(stack, size=(SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(stack, size=(SAM2_SIZE, SAM2_SIZE), mode="bilinear", align_corners=False, antialias=True)
 
 
 class Gate:
@@ -473,7 +478,7 @@ def sam2_step(
     sequences = [draw_sequence(data, rng, frames, arguments.objects) for _ in range(arguments.batch)]
     owners = torch.cat([torch.full((len(s.masks),), index) for index, s in enumerate(sequences)])
     masks, seeds = torch.cat([s.masks for s in sequences]), torch.cat([s.seeds for s in sequences])
-    images = torch.stack([s.images for s in sequences])  # (batch, frames, 3, SIZE, SIZE)
+    images = torch.stack([s.images for s in sequences])  # (batch, frames, 3, SAM2_SIZE, SAM2_SIZE)
     learned = [0, *range(unlearned + 1, frames)]
     encoded = _encode(model, images[:, learned])
     with torch.no_grad():
@@ -500,7 +505,7 @@ def sam2_step(
 
 
 def _encode(model: SAM2Base, images: torch.Tensor) -> tuple:
-    """Vision features, their positions and sizes of images (batch, frames, 3, SIZE, SIZE)."""
+    """Vision features, their positions and sizes of images (batch, frames, 3, SAM2_SIZE, SAM2_SIZE)."""
     return model._prepare_backbone_features(model.forward_image(images.flatten(0, 1)))[1:]
 
 
@@ -522,7 +527,9 @@ def _seed(model: SAM2Base, features: tuple, seeds: torch.Tensor, frames: int) ->
     output["maskmem_features"], output["maskmem_pos_enc"] = model._encode_new_memory(
         current_vision_feats=vision,
         feat_sizes=sizes,
-        pred_masks_high_res=F.interpolate(output["pred_masks"], (SIZE, SIZE), mode="bilinear", align_corners=False),
+        pred_masks_high_res=F.interpolate(
+            output["pred_masks"], (SAM2_SIZE, SAM2_SIZE), mode="bilinear", align_corners=False
+        ),
         object_score_logits=output["object_score_logits"],
         is_mask_from_pts=True,
     )

@@ -22,6 +22,7 @@ from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config, store
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.shipped import find_config, shipped_folder
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
@@ -168,7 +169,9 @@ def write_true_objects(folder: Path, number: int, smallest: int = 40) -> None:
     for mask in masks:
         if np.count_nonzero(mask) >= smallest:
             box = bounding_box(mask)
-            supervoxels.append(Supervoxel(mask[box].copy(), tuple(s.start for s in box), 0, box[0].start, 1.0, 1.0))
+            supervoxels.append(
+                Supervoxel(PackedMask.of(mask[box]), tuple(s.start for s in box), 0, box[0].start, 1.0, 1.0)
+            )
     store.write_case(folder, f"case{number}", SupervoxelSet(PHANTOM_SHAPE, tuple(supervoxels)), {}, PHANTOM_PATCH)
 
 

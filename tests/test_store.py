@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_supervoxel import Supervoxel, SupervoxelSet, UserError, store
+from nnunetv2_supervoxel import Supervoxel, SupervoxelSet, UserError, packed_mask, store
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.volumes import Header
 
 SHAPE = (17, 40, 65)
@@ -20,9 +21,9 @@ def some_supervoxels(rng: np.random.Generator) -> SupervoxelSet:
     return SupervoxelSet(
         SHAPE,
         (
-            Supervoxel(rng.random((9, 20, 31)) < 0.7, (2, 5, 20), 0, 6, 0.91, 0.95),
-            Supervoxel(np.ones((1, 1, 1), bool), (16, 39, 64), 0, 16, 0.8, 0.9),
-            Supervoxel(np.ones((3, 30, 4), bool), (4, 0, 30), 0, 6, 0.7, 0.93),
+            Supervoxel(PackedMask.of(rng.random((9, 20, 31)) < 0.7), (2, 5, 20), 0, 6, 0.91, 0.95),
+            Supervoxel(PackedMask.of(np.ones((1, 1, 1), bool)), (16, 39, 64), 0, 16, 0.8, 0.9),
+            Supervoxel(PackedMask.of(np.ones((3, 30, 4), bool)), (4, 0, 30), 0, 6, 0.7, 0.93),
         ),
         (3.0, 0.5, 0.7),
         ("a note",),
@@ -77,13 +78,23 @@ def test_class_locations_are_nnunets_and_point_at_ones(tmp_path: Path, rng: np.r
 
 
 def test_large_supervoxels_are_sampled() -> None:
-    rows = store.sample_locations(np.ones((30, 40, 50), bool), (1, 2, 3), 5, np.random.default_rng(0))
+    rows = store.sample_locations(PackedMask.of(np.ones((30, 40, 50), bool)), (1, 2, 3), 5, np.random.default_rng(0))
     assert rows.shape == (10_000, 4)
     assert len(np.unique(rows, axis=0)) == 10_000
     assert (rows.min(0) == (5, 1, 2, 3)).all()
     assert (rows.max(0) == (5, 30, 41, 52)).all()
-    rows = store.sample_locations(np.ones((100, 110, 120), bool), (0, 0, 0), 0, np.random.default_rng(0))
+    rows = store.sample_locations(PackedMask.of(np.ones((100, 110, 120), bool)), (0, 0, 0), 0, np.random.default_rng(0))
     assert len(rows) == 13_200  # 1 %
+
+
+def test_sampling_slab_by_slab_changes_nothing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = PackedMask.of(rng.random((29, 40, 50)) < 0.6)
+    at_once = store.sample_locations(mask, (1, 2, 3), 5, np.random.default_rng(0))
+    inside = np.flatnonzero(mask.whole())
+    drawn = np.sort(np.random.default_rng(0).choice(inside, 10_000, replace=False, shuffle=False))
+    np.testing.assert_array_equal(at_once[:, 1:] - (1, 2, 3), np.stack(np.unravel_index(drawn, mask.shape), axis=1))
+    monkeypatch.setattr(packed_mask, "_SLAB_VOXELS", 1)
+    np.testing.assert_array_equal(at_once, store.sample_locations(mask, (1, 2, 3), 5, np.random.default_rng(0)))
 
 
 def test_nnunets_own_dataloader_takes_the_locations(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -108,7 +119,8 @@ def test_the_same_supervoxels_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_locations_follow_from_the_array(tmp_path: Path, rng: np.random.Generator) -> None:
-    big = Supervoxel(rng.random((16, 39, 60)) < 0.5, (1, 1, 3), 0, 3, 0.9, 0.9)  # large enough to be sampled
+    mask = rng.random((16, 39, 60)) < 0.5  # large enough to be sampled
+    big = Supervoxel(PackedMask.of(mask), (1, 1, 3), 0, 3, 0.9, 0.9)
     store.write_case(tmp_path, "case", SupervoxelSet(SHAPE, (big, big)), {})
     before = read_sha(tmp_path / "case.pkl")
     (tmp_path / "case.pkl").unlink()

@@ -1,11 +1,12 @@
 import numpy as np
 
 from nnunetv2_supervoxel import Supervoxel
+from nnunetv2_supervoxel.packed_mask import PackedMask
 
 
 def test_a_mask_kept_as_bits_is_the_mask_that_was_given(rng: np.random.Generator) -> None:
     mask = np.moveaxis(rng.random((5, 7, 11)) < 0.5, 0, 1)  # not contiguous, and no multiple of 8 voxels
-    supervoxel = Supervoxel(mask, (1, 2, 3), 1, 4, 0.9, 0.8)
+    supervoxel = Supervoxel(PackedMask.of(mask), (1, 2, 3), 1, 4, 0.9, 0.8)
     assert supervoxel.mask.dtype == bool
     np.testing.assert_array_equal(supervoxel.mask, mask)
     assert supervoxel.shape == (7, 5, 11)

@@ -8,7 +8,6 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
@@ -133,20 +132,41 @@ def _supervoxel(track: Track, proposal: Proposal, keyframe: int, axis: int) -> S
     box = track.box()
     if box is None:
         return None
-    component = seed_component(track.in_box(box), (keyframe - box[0].start, proposal.mask[box[1:]]))
+    seed = Track()
+    seed[keyframe] = proposal.mask
+    component = seed_component(_InVolume(track, box, axis), _InVolume(seed, box, axis))
     if component is None:
         return None
-    tight = bounding_box(component)
-    origin = [outer.start + inner.start for outer, inner in zip(box, tight, strict=True)]
-    origin.insert(axis, origin.pop(0))
+    tight = component.bounding_box()
     return Supervoxel(
-        mask=np.moveaxis(component[tight], 0, axis),
-        origin=tuple(origin),
+        packed=component.cropped(tight),
+        origin=tuple(outer.start + inner.start for outer, inner in zip(_turned(box, axis), tight, strict=True)),
         axis=axis,
         keyframe=keyframe,
         predicted_iou=round(proposal.predicted_iou, 6),
         stability_score=round(proposal.stability_score, 6),
     )
+
+
+class _InVolume:
+    """What lies in a box of a track (slice, row, column), turned into the volume's axes (z, y, x)."""
+
+    def __init__(self, track: Track, box: tuple[slice, slice, slice], axis: int) -> None:
+        self._track, self._box, self._axis = track, box, axis
+        self.shape = tuple(side.stop - side.start for side in _turned(box, axis))
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        z, *rest = _turned(self._box, self._axis)
+        part = [slice(z.start + start, z.start + stop), *rest]
+        part.insert(0, part.pop(self._axis))
+        return np.moveaxis(self._track.in_box(tuple(part)), 0, self._axis)
+
+
+def _turned(box: tuple[slice, slice, slice], axis: int) -> tuple[slice, slice, slice]:
+    """A box (slice, row, column) in the volume's axes."""
+    turned = list(box)
+    turned.insert(axis, turned.pop(0))
+    return tuple(turned)
 
 
 def _checked(array: np.ndarray) -> np.ndarray:

@@ -53,15 +53,19 @@ class Track:
         return slice(min(self._crops), max(self._crops) + 1), spans[0], spans[1]
 
     def in_box(self, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """The object as a boolean array of the box's shape."""
-        frames, rows, columns = box
+        """What lies in the box, as a boolean array of its shape."""
         mask = np.zeros([side.stop - side.start for side in box], bool)
-        for frame, ((crop_rows, crop_columns), bits) in self._crops.items():
-            mask[
-                frame - frames.start,
-                crop_rows.start - rows.start : crop_rows.stop - rows.start,
-                crop_columns.start - columns.start : crop_columns.stop - columns.start,
-            ] = np.unpackbits(bits, axis=1, count=crop_columns.stop - crop_columns.start)
+        for frame in range(box[0].start, box[0].stop):
+            if frame not in self._crops:
+                continue
+            crop, bits = self._crops[frame]
+            both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(crop, box[1:], strict=True)]
+            if any(side.start >= side.stop for side in both):
+                continue
+            rows, columns = (slice(b.start - c.start, b.stop - c.start) for b, c in zip(both, crop, strict=True))
+            unpacked = np.unpackbits(bits[rows], axis=1, count=columns.stop)
+            place = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(both, box[1:], strict=True))
+            mask[(frame - box[0].start, *place)] = unpacked[:, columns]
         return mask
 
 

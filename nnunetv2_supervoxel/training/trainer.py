@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from batchgenerators.utilities.file_and_folder_operations import save_json
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
@@ -134,15 +138,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
 
     def get_dataloaders(self) -> tuple[Augmenter, Augmenter]:
         """Running loaders for training and validation, with nnU-Net's augmentation and number of workers."""
-        rotation, dummy_2d, initial_patch, mirror_axes = (
-            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        )
-        scales = self._get_deep_supervision_scales()
+        initial_patch, training = self._augmentation()
         patch_size = self.configuration_manager.patch_size
-        mask_for_norm = self.configuration_manager.use_mask_for_norm
-        training = self.get_training_transforms(
-            patch_size, rotation, scales, mirror_axes, dummy_2d, use_mask_for_norm=mask_for_norm
-        )
         train, validation = self.get_tr_and_val_datasets()
         train_loader = PromptDataLoader(
             train,
@@ -154,14 +151,14 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
-            mark_outside=any(mask_for_norm),
+            mark_outside=any(self.configuration_manager.use_mask_for_norm),
         )
         val_loader = PromptDataLoader(
             [validation],
             self.batch_size,
             patch_size,
             patch_size,
-            self.get_validation_transforms(scales),
+            self.get_validation_transforms(self._get_deep_supervision_scales()),
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
@@ -263,6 +260,23 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         return PromptDataset(
             self.preprocessed_dataset_folder, folder, cases, remedy(self.plans_manager, self.configuration_name)
         )
+
+    def _augmentation(self) -> tuple[Sequence[int], BasicTransform]:
+        """Size of the patches to read (z, y, x), and what is done to them, as the config says."""
+        rotation, dummy_2d, initial_patch, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        patch_size, scales = self.configuration_manager.patch_size, self._get_deep_supervision_scales()
+        if self.config.augmentation == "nnunet":
+            mask_for_norm = self.configuration_manager.use_mask_for_norm
+            return initial_patch, self.get_training_transforms(
+                patch_size, rotation, scales, mirror_axes, dummy_2d, use_mask_for_norm=mask_for_norm
+            )
+        plain = self.get_validation_transforms(scales)
+        if self.config.augmentation == "none":
+            self.inference_allowed_mirroring_axes = None  # stored in checkpoints
+            return patch_size, plain
+        return patch_size, ComposeTransforms([MirrorTransform(mirror_axes), plain])
 
     def _start(
         self, loader: PromptDataLoader, processes: int

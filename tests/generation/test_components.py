@@ -1,7 +1,16 @@
+import cc3d
 import numpy as np
+import pytest
 
+from nnunetv2_supervoxel import packed_mask
 from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.generation.components import seed_component
+from nnunetv2_supervoxel.packed_mask import PackedMask
+
+
+def component_of(mask: np.ndarray, seed: np.ndarray) -> np.ndarray | None:
+    component = seed_component(PackedMask.of(mask), PackedMask.of(seed))
+    return None if component is None else component.whole()
 
 
 def test_only_the_part_connected_with_the_seed_stays() -> None:
@@ -13,7 +22,7 @@ def test_only_the_part_connected_with_the_seed_stays() -> None:
     seed[1, 3:5, 4:6] = True
     expected = mask.copy()
     expected[2:5, 9:11, 15:18] = False
-    np.testing.assert_array_equal(seed_component(mask, seed), expected)
+    np.testing.assert_array_equal(component_of(mask, seed), expected)
 
 
 def test_of_two_components_the_one_with_more_of_the_seed_stays() -> None:
@@ -24,9 +33,25 @@ def test_of_two_components_the_one_with_more_of_the_seed_stays() -> None:
     seed[1, 1:9, 1:3] = True
     seed[1, 6:9, 5:9] = True  # part of the seed lies outside of the mask
     mask[:, 1:4, 1:2] = False
-    component = seed_component(mask, seed)
+    component = component_of(mask, seed)
     assert component[:, 6:9].sum() == 18
     assert not component[:, 1:4].any()
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_slabs_change_nothing(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A maze that winds through many slabs; labels of one slab are often one component only by way of another."""
+    rng = np.random.default_rng(case)
+    mask = rng.random((50, 13, 21)) < 0.055  # near the density at which 26-connected components span the volume
+    mask[20:24, 4:9, 3:11] = True
+    seed = np.zeros_like(mask)
+    seed[23, 2:9, 3:18] = True
+    labels = cc3d.connected_components(mask, connectivity=26)
+    votes = np.bincount(labels[seed])
+    expected = labels == votes[1:].argmax() + 1
+    assert 60 < expected.sum() < mask.sum()
+    monkeypatch.setattr(packed_mask, "_SLAB_VOXELS", 1)  # slabs of 8 slices
+    np.testing.assert_array_equal(component_of(mask, seed), expected)
 
 
 def test_a_seed_outside_of_the_mask_has_no_component() -> None:
@@ -34,7 +59,7 @@ def test_a_seed_outside_of_the_mask_has_no_component() -> None:
     mask[0, 0, 0] = True
     seed = np.zeros_like(mask)
     seed[2, 4, 6] = True
-    assert seed_component(mask, seed) is None
+    assert component_of(mask, seed) is None
 
 
 def test_bounding_box_is_tight_on_every_axis() -> None:

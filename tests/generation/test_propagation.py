@@ -16,6 +16,7 @@ from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.generation import propagation
 from nnunetv2_supervoxel.generation.components import seed_component
 from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator, Track
+from nnunetv2_supervoxel.packed_mask import PackedMask
 
 
 @pytest.fixture
@@ -49,6 +50,12 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
+def of_seed(masks: np.ndarray, seed: np.ndarray, keyframe: int) -> np.ndarray:
+    seed_volume = np.zeros(masks.shape, bool)
+    seed_volume[keyframe] = seed
+    return seed_component(PackedMask.of(masks), PackedMask.of(seed_volume)).whole()
+
+
 def as_array(tracks: list[Track], shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([track.in_box(tuple(slice(0, size) for size in shape)) for track in tracks])
 
@@ -62,11 +69,9 @@ def test_every_object_equals_the_official_predictors(
     ours = as_array(tracks, volume.shape)
     official = track_officially(volume, seeds, keyframe, monkeypatch)
     for i, seed in enumerate(seeds):
-        seed_volume = np.zeros(volume.shape, bool)
-        seed_volume[keyframe] = seed
-        component = seed_component(ours[i], seed_volume)
+        component = of_seed(ours[i], seed, keyframe)
         assert component.any((1, 2)).sum() >= 5, "a track this short proves nothing"
-        assert dice(component, seed_component(official[i], seed_volume)) >= 0.999
+        assert dice(component, of_seed(official[i], seed, keyframe)) >= 0.999
 
 
 def test_ending_early_changes_nothing(
@@ -82,9 +87,7 @@ def test_ending_early_changes_nothing(
     late = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
     assert early.sum() <= late.sum()
     for i, seed in enumerate(seeds):
-        seed_volume = np.zeros(volume.shape, bool)
-        seed_volume[keyframe] = seed
-        np.testing.assert_array_equal(seed_component(early[i], seed_volume), seed_component(late[i], seed_volume))
+        np.testing.assert_array_equal(of_seed(early[i], seed, keyframe), of_seed(late[i], seed, keyframe))
 
 
 def test_objects_are_followed_where_they_go(propagator: Propagator, moving_objects: tuple) -> None:
@@ -191,6 +194,10 @@ def test_a_track_gives_back_its_masks(rng: np.random.Generator) -> None:
         track[frame] = mask
     np.testing.assert_array_equal(track.in_box(tuple(slice(0, size) for size in masks.shape)), masks)
     np.testing.assert_array_equal(track.in_box(track.box()), masks[bounding_box(masks)])
+    part = (slice(2, 5), slice(7, 19), slice(0, 11))  # through the middle of the masks
+    np.testing.assert_array_equal(track.in_box(part), masks[part])
+    beside = (slice(0, 5), slice(16, 21), slice(0, 30))
+    assert not track.in_box(beside).any()
 
 
 def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:

@@ -14,6 +14,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
@@ -56,7 +57,14 @@ def write_image(folder, case, image, labels):
 
 def write_supervoxels(folder, case, numbers=(0, 1, 2), shape=SHAPE):
     supervoxels = [
-        Supervoxel(np.ones(np.subtract(OBJECTS[i][1], OBJECTS[i][0]), bool), OBJECTS[i][0], 0, OBJECTS[i][0][0], 1, 1)
+        Supervoxel(
+            PackedMask.of(np.ones(np.subtract(OBJECTS[i][1], OBJECTS[i][0]), bool)),
+            OBJECTS[i][0],
+            0,
+            OBJECTS[i][0][0],
+            1,
+            1,
+        )
         for i in numbers
     ]
     store.write_case(folder, case, SupervoxelSet(shape, tuple(supervoxels)), {}, PATCH)
