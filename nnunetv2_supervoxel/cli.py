@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.machine import share_machine
 
 if TYPE_CHECKING:
     from nnunetv2_supervoxel.generation.batch import CaseReport
@@ -56,7 +56,7 @@ def generate_dataset_command() -> int:
     _add_running(parser)
     arguments = parser.parse_args()
     _check_running(parser, arguments)
-    _share_cores(arguments.num_parts)
+    share_machine()
 
     from nnunetv2_supervoxel.generation.batch import generate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
@@ -93,7 +93,7 @@ def generate_folder_command() -> int:
     _add_running(parser)
     arguments = parser.parse_args()
     _check_running(parser, arguments)
-    _share_cores(arguments.num_parts)
+    share_machine()
 
     from nnunetv2_supervoxel.generation.batch import generate_folder
 
@@ -309,16 +309,6 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 def _check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.num_parts < 1 or not 0 <= arguments.part_id < arguments.num_parts:
         parser.error("-part_id counts from 0 to num_parts - 1")
-
-
-def _share_cores(parts: int) -> None:
-    """Let threads of parts that run side by side sleep while they wait, instead of taking the cores from each other.
-
-    Their number stays: with another number of threads PyTorch rounds differently, and single voxels of arrays change.
-    To be called before PyTorch is imported, which is when OpenMP reads the variable; the user's own value wins.
-    """
-    if parts > 1:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _config(name_or_path: str | None) -> object:

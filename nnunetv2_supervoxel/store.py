@@ -199,10 +199,8 @@ def sample_locations(mask: PackedMask, origin: Sequence[int], channel: int, rng:
         int64 (k, 4) rows of (channel, z, y, x) in the volume, in scan order, no row twice.
     """
     count = mask.count()
-    chosen = np.arange(count)
-    wanted = max(MIN_LOCATIONS, int(np.ceil(count * MIN_LOCATIONS_SHARE)))
-    if count > wanted:
-        chosen = np.sort(rng.choice(count, wanted, replace=False, shuffle=False))
+    wanted = min(count, max(MIN_LOCATIONS, int(np.ceil(count * MIN_LOCATIONS_SHARE))))
+    chosen = np.arange(count) if wanted == count else np.sort(rng.choice(count, wanted, replace=False, shuffle=False))
     rows = np.empty((len(chosen), 4), np.int64)
     rows[:, 0] = channel
     passed = 0  # voxels of the mask in earlier slabs

@@ -43,6 +43,7 @@ from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.generation.pipeline import supervoxels_of
 from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator
 from nnunetv2_supervoxel.generation.proposals import Proposal
+from nnunetv2_supervoxel.machine import share_machine
 from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 
@@ -165,6 +166,7 @@ class _Clock:
 
 def _ours(arguments: argparse.Namespace) -> object:
     """Loads the model; returns what tracks, selects components and writes."""
+    share_machine()  # as the command does
     propagate = Propagator(load_sam2(arguments.checkpoint, arguments.device).model, precision=arguments.precision)
 
     def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: _Clock) -> dict:

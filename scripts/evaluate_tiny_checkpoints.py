@@ -1,4 +1,4 @@
-"""Measure the tiny checkpoints through the real generator: on phantoms never trained on, and on the MNI152 template."""
+"""Measure the tiny checkpoints through the real generator: on phantoms never trained on, and on the demo's brains."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import demo_dataset
 import numpy as np
 import torch
-from nilearn import datasets
 from tqdm import tqdm
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, SupervoxelSet, load_config
@@ -106,10 +106,9 @@ def iou_table(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 
 def evaluate_brain(generator: SupervoxelGenerator, case: int) -> list[int]:
-    """How many slices each supervoxel of the MNI152 template at 2 mm spans; each case has a keyframe of its own."""
-    template = datasets.load_mni152_template(resolution=2)
-    array = np.ascontiguousarray(template.get_fdata(dtype=np.float32).T)
-    found = generator(array, spacing=(2.0, 2.0, 2.0), name=f"mni152_{case}")
+    """How many slices each supervoxel of a case of the demo's dataset (bent, cropped MNI152 templates) spans."""
+    image, _, _ = demo_dataset.vary(*demo_dataset.template(), np.random.default_rng([0, case]))
+    found = generator(np.ascontiguousarray(image.T), spacing=(2.0, 2.0, 2.0), name=f"brain_{case:02d}")
     return [supervoxel.shape[supervoxel.axis] for supervoxel in found.supervoxels]
 
 
@@ -148,7 +147,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--set", default="{}", help="JSON of settings to change, e.g. '{\"pred_iou_thresh\": 0.7}'")
     parser.add_argument("--phantoms", type=int, default=24, help="number of phantoms (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=HELD_OUT, help="of the phantoms (default: %(default)s)")
-    parser.add_argument("--brains", type=int, default=5, help="number of MNI152 keyframes (default: %(default)s)")
+    parser.add_argument("--brains", type=int, default=6, help="number of the demo's cases (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     return parser.parse_args()

@@ -109,19 +109,29 @@ def test_help_does_not_wait_for_pytorch() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it does")
 @pytest.mark.parametrize(
-    ("parts", "environment", "sleeps"),
-    [(2, {}, True), (1, {}, False), (2, {"OMP_WAIT_POLICY": "ACTIVE"}, False)],
-    ids=["two parts", "alone", "user's choice"],
+    ("environment", "sleeps"), [({}, True), ({"OMP_WAIT_POLICY": "ACTIVE"}, False)], ids=["default", "user's choice"]
 )
-def test_threads_of_parts_sleep_while_they_wait(
-    run: Callable, monkeypatch: pytest.MonkeyPatch, parts: int, environment: dict, sleeps: bool
+def test_threads_sleep_while_they_wait(
+    run: Callable, monkeypatch: pytest.MonkeyPatch, environment: dict, sleeps: bool
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    arguments = ("-d", 1, "-config", "tiny", "-device", "nonsense", "-num_parts", parts)
+    arguments = ("-d", 1, "-config", "tiny", "-device", "nonsense")
     done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
     assert_told(done, "'nonsense' can't be used")
     spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     assert [count == "0" for count in spins] == [sleeps]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps")
+def test_threads_allocate_from_one_heap() -> None:
+    code = (
+        "import ctypes, re, threading; from nnunetv2_supervoxel.machine import share_machine; share_machine();"
+        "work = [threading.Thread(target=lambda: bytearray(5000)) for _ in range(3)];"
+        "[(t.start(), t.join()) for t in work];"
+        "ctypes.CDLL(None).malloc_stats()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.count("Arena") == 1
 
 
 def test_the_wheel_carries_everything(tmp_path: Path) -> None:

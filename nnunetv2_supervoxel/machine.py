@@ -1,0 +1,24 @@
+"""Good manners on a machine that other jobs use, too."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+
+_M_ARENA_MAX = -8  # of glibc's mallopt
+
+
+def share_machine() -> None:
+    """Let threads sleep while they wait, and allocate from one heap; the user's own settings win.
+
+    OpenMP's threads would spin, which takes the cores from whatever runs beside them; it reads the variable when
+    PyTorch is imported, so call this before. Heaps of their own are what glibc gives to threads, and each stays as
+    large as it ever was. The number of threads is left alone: with another one PyTorch rounds differently, and single
+    voxels of arrays change.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
