@@ -53,7 +53,10 @@ class GenerationConfig(_Config):
     """Percentiles of the volume that become black and white; values outside are clipped."""
 
     max_keyframes: Annotated[int, Field(ge=1)] = 3
-    """Keyframe slices drawn at most: another one is tried when SAM proposes nothing."""
+    """Keyframe slices drawn at most: another one is tried when SAM proposes too little (see min_proposals)."""
+
+    min_proposals: Annotated[int, Field(ge=1)] = 1
+    """Proposals with which a keyframe slice is content; if none drawn has so many, the one with most is taken."""
 
     points_per_side: Annotated[int, Field(ge=1)] = 48
     """Proposals: SAM is prompted on a grid of this many points squared."""
@@ -137,6 +140,9 @@ class PromptTrainingConfig(_Config):
 
     initial_lr: Annotated[float, Field(gt=0)] = 1e-2
     """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
+
+    cpu_bfloat16: bool = False
+    """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs use mixed precision always."""
 
     augmentation: Literal["nnunet", "mirroring", "none"] = "nnunet"
     """Of training patches: nnU-Net's, its mirroring alone (which gets further in short trainings), or none."""

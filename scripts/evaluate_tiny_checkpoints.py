@@ -49,12 +49,15 @@ class PhantomResult:
 def main() -> None:
     arguments = _parse()
     torch.set_num_threads(arguments.threads)
-    config = load_config(find_config(arguments.config), GenerationConfig)
-    changes = json.loads(arguments.set)
-    generator = SupervoxelGenerator(GenerationConfig(**{**config.model_dump(), **changes}), "cpu")
+    generator, brain_generator = (
+        SupervoxelGenerator(load_config(find_config(name), GenerationConfig), "cpu")
+        for name in (arguments.config, arguments.brain_config)
+    )
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.phantoms)
     phantoms = [evaluate_phantom(generator, seed) for seed in tqdm(seeds, desc="phantoms", disable=None)]
-    brains = [evaluate_brain(generator, case) for case in tqdm(range(arguments.brains), desc="MNI152", disable=None)]
+    brains = [
+        evaluate_brain(brain_generator, case) for case in tqdm(range(arguments.brains), desc="MNI152", disable=None)
+    ]
 
     for seed, result in zip(seeds, phantoms, strict=True):
         print(
@@ -69,7 +72,8 @@ def main() -> None:
     summary = summarise(phantoms, brains)
     print(*(f"{name}: {value:.3f}" for name, value in summary.items()), sep="\n")
     if arguments.json:
-        report = {"config": generator.provenance, "summary": summary, "phantoms": [asdict(r) for r in phantoms]}
+        made_by = {"config": generator.provenance, "brain_config": brain_generator.provenance}
+        report = {**made_by, "summary": summary, "phantoms": [asdict(r) for r in phantoms]}
         arguments.json.write_text(json.dumps({**report, "first_seed": seeds.start, "brain_spans": brains}, indent=1))
 
 
@@ -143,8 +147,8 @@ def _mean(values: list[float]) -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="tiny", help="YAML file or template name (default: %(default)s)")
-    parser.add_argument("--set", default="{}", help="JSON of settings to change, e.g. '{\"pred_iou_thresh\": 0.7}'")
+    parser.add_argument("--config", default="tiny", help="for phantoms: file or template (default: %(default)s)")
+    parser.add_argument("--brain-config", default="tiny_brain", help="for brains, likewise (default: %(default)s)")
     parser.add_argument("--phantoms", type=int, default=24, help="number of phantoms (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=HELD_OUT, help="of the phantoms (default: %(default)s)")
     parser.add_argument("--brains", type=int, default=6, help="number of the demo's cases (default: %(default)s)")

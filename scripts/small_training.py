@@ -16,11 +16,12 @@ CONFIGURATION = "3d_small"
 
 
 def environment(folder: Path) -> None:
-    """nnU-Net's folders, and where it finds the trainer."""
+    """nnU-Net's folders, and where it finds the trainer; threads that sleep while they wait for the loader's."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder / name)
     os.environ |= {"nnUNet_results": str(folder / "trained"), "nnUNet_n_proc_DA": "1"}
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["nnUNet_extTrainer"] = str(shipped_folder("trainers"))
 
 

@@ -86,7 +86,7 @@ def preprocessed(nnunet_folders: dict[str, str], run: Run) -> Path:
 @pytest.fixture(scope="session")
 def generated(preprocessed: Path, run: Run) -> Path:
     """The dataset's supervoxel folder, as nnUNetv2_supervoxel_generate leaves it."""
-    done = run("nnUNetv2_supervoxel_generate", "-d", 990, "-config", "tiny", "-device", "cpu")
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, "-config", "tiny_brain", "-device", "cpu")
     assert done.returncode == 0, done.stderr
     return preprocessed / "nnUNetPlans_3d_fullres_supervoxels"
 
@@ -99,6 +99,16 @@ def tiny_config() -> GenerationConfig:
 @pytest.fixture(scope="session")
 def generator(tiny_config: GenerationConfig) -> SupervoxelGenerator:
     return SupervoxelGenerator(tiny_config, "cpu")
+
+
+@pytest.fixture(scope="session")
+def brain_config() -> GenerationConfig:
+    return load_config(find_config("tiny_brain"), GenerationConfig)
+
+
+@pytest.fixture(scope="session")
+def brain_generator(brain_config: GenerationConfig) -> SupervoxelGenerator:
+    return SupervoxelGenerator(brain_config, "cpu")
 
 
 @pytest.fixture

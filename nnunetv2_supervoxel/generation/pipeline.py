@@ -88,14 +88,20 @@ class SupervoxelGenerator:
         return SupervoxelSet(shape, supervoxels, spacing, tuple(notes))
 
     def _proposals(self, sliced: np.ndarray, window: IntensityWindow, name: str) -> tuple[int, list[Proposal]]:
-        """The first drawn keyframe slice with proposals, and `masks_per_image` of them drawn at random."""
+        """The first drawn keyframe slice with enough proposals, or else the one with most of them; and
+        `masks_per_image` of its proposals, drawn at random.
+        """
         rng = case_generator(self.config.seed, name, "keyframe")
+        best: tuple[int, list[Proposal]] = (0, [])
         for keyframe in draw_keyframes(sliced.shape[1], self.config.max_keyframes, rng):
             proposals = self._propose(to_uint8_rgb(window(sliced[:, keyframe])))
-            if proposals:
-                order = case_generator(self.config.seed, name, "proposals").permutation(len(proposals))
-                return keyframe, [proposals[i] for i in order[: self.config.masks_per_image]]
-        return 0, []
+            if len(proposals) > len(best[1]):
+                best = keyframe, proposals
+            if len(proposals) >= self.config.min_proposals:
+                break
+        keyframe, proposals = best
+        order = case_generator(self.config.seed, name, "proposals").permutation(len(proposals))
+        return keyframe, [proposals[i] for i in order[: self.config.masks_per_image]]
 
     def _tracks(
         self, sliced: np.ndarray, window: IntensityWindow, proposals: list[Proposal], keyframe: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         for _ in range(int(self.rounds_rng.integers(self.config.max_rounds))):
             rounds.observe(self._predict(rounds.input))
             rounds.prompt()
-        return super().train_step({"data": rounds.input, "target": batch["target"]})
+        with self._autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
+            return super().train_step({"data": rounds.input, "target": batch["target"]})
 
     def validation_step(self, batch: dict) -> dict:
         """`max_rounds` rounds, each sample with one interaction type throughout, the types in turn.
@@ -302,7 +304,9 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         target = _finest(batch["target"])
         return InteractionRounds(image, target, self.user, self.config.interaction_decay, self.users_rng, kinds)
 
-    def _autocast(self) -> torch.autocast | dummy_context:
+    def _autocast(self) -> AbstractContextManager:
+        if self.device.type == "cpu":
+            return autocast("cpu", torch.bfloat16, enabled=self.config.cpu_bfloat16)
         return autocast(self.device.type, enabled=True) if self.device.type == "cuda" else dummy_context()
 
     @torch.no_grad()

@@ -44,10 +44,10 @@ def test_other_errors_and_work_that_never_fits_are_passed_on() -> None:
 
 
 def test_proposals_with_little_memory_are_the_same(
-    generator: object, tiny_config: GenerationConfig, brain_slice: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    brain_generator: object, brain_config: GenerationConfig, brain_slice: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sam = generator._propose._generator.predictor.model
-    plenty = Proposer(sam, tiny_config)(brain_slice)
+    sam = brain_generator._propose._generator.predictor.model
+    plenty = Proposer(sam, brain_config)(brain_slice)
     decoder = sam.mask_decoder.predict_masks
 
     def small(*arguments: object, **named: torch.Tensor) -> object:
@@ -56,7 +56,7 @@ def test_proposals_with_little_memory_are_the_same(
         return decoder(*arguments, **named)
 
     monkeypatch.setattr(sam.mask_decoder, "predict_masks", small)
-    proposer = Proposer(sam, tiny_config)
+    proposer = Proposer(sam, brain_config)
     little = proposer(brain_slice)
     assert proposer._points_per_batch == 64
     assert len(plenty) == len(little) > 0
@@ -65,10 +65,10 @@ def test_proposals_with_little_memory_are_the_same(
 
 
 def test_tracks_with_little_memory_are_the_same(
-    generator: object, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+    brain_generator: object, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, seeds, keyframe = moving_objects
-    sam2 = generator._propagate._model
+    sam2 = brain_generator._propagate._model
     box = tuple(slice(0, size) for size in volume.shape)
 
     def read(frame: int) -> np.ndarray:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, UserError
+from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+from nnunetv2_supervoxel.generation.proposals import Proposal
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 
 
@@ -75,6 +77,26 @@ def test_seed_and_name_decide_everything(generator: SupervoxelGenerator, phantom
 
 def test_no_more_supervoxels_than_asked(generator: SupervoxelGenerator, phantom: Phantom) -> None:
     assert len(with_config(generator, masks_per_image=2)(phantom.image, name="phantom")) <= 2
+
+
+@pytest.mark.parametrize(("enough", "asked", "taken"), [(1, 1, 0), (4, 2, 1), (9, 3, 1)])
+def test_a_slice_with_few_proposals_is_passed_over(
+    generator: SupervoxelGenerator, phantom: Phantom, enough: int, asked: int, taken: int
+) -> None:
+    picky = with_config(generator, min_proposals=enough, max_keyframes=3)
+    slices, seed = [], np.zeros(phantom.image.shape[1:], bool)
+    seed[30:50, 40:70] = True
+
+    def propose(image: np.ndarray) -> list[Proposal]:
+        slices.append(image)
+        return [Proposal(seed, 0.9, 0.9)] * (2, 5, 5)[len(slices) - 1]
+
+    picky._propose = propose
+    found = picky(phantom.image, name="phantom")
+    assert len(slices) == asked
+    window = IntensityWindow.of(phantom.image[None], picky.config.intensity_percentiles)
+    of_keyframe = to_uint8_rgb(window(phantom.image[None, found.supervoxels[0].keyframe]))
+    assert [np.array_equal(image, of_keyframe) for image in slices] == [i == taken for i in range(asked)]
 
 
 def test_a_channel_of_several(generator: SupervoxelGenerator, phantom: Phantom) -> None:

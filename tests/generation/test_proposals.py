@@ -9,22 +9,22 @@ from nnunetv2_supervoxel.generation.proposals import Proposer, _Float32Coordinat
 
 
 def test_proposals_are_the_official_generators(
-    generator: SupervoxelGenerator, tiny_config: GenerationConfig, brain_slice: np.ndarray
+    brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray
 ) -> None:
-    sam = generator._propose._generator.predictor.model
+    sam = brain_generator._propose._generator.predictor.model
     official = SamAutomaticMaskGenerator(
         sam,
-        points_per_side=tiny_config.points_per_side,
-        points_per_batch=tiny_config.points_per_batch,
-        pred_iou_thresh=tiny_config.pred_iou_thresh,
-        stability_score_thresh=tiny_config.stability_score_thresh,
-        stability_score_offset=tiny_config.stability_score_offset,
-        box_nms_thresh=tiny_config.box_nms_thresh,
-        crop_n_layers=tiny_config.crop_n_layers,
-        min_mask_region_area=tiny_config.min_mask_region_area,
+        points_per_side=brain_config.points_per_side,
+        points_per_batch=brain_config.points_per_batch,
+        pred_iou_thresh=brain_config.pred_iou_thresh,
+        stability_score_thresh=brain_config.stability_score_thresh,
+        stability_score_offset=brain_config.stability_score_offset,
+        box_nms_thresh=brain_config.box_nms_thresh,
+        crop_n_layers=brain_config.crop_n_layers,
+        min_mask_region_area=brain_config.min_mask_region_area,
     ).generate(brain_slice)
-    official = [record for record in official if record["segmentation"].sum() >= tiny_config.min_proposal_area]
-    ours = generator._propose(brain_slice)
+    official = [record for record in official if record["segmentation"].sum() >= brain_config.min_proposal_area]
+    ours = brain_generator._propose(brain_slice)
     assert len(ours) == len(official) > 0
     assert [p.predicted_iou for p in ours] == sorted((record["predicted_iou"] for record in official), reverse=True)
     expected = {record["segmentation"].tobytes() for record in official}
@@ -32,12 +32,12 @@ def test_proposals_are_the_official_generators(
 
 
 def test_thresholds_and_areas_are_kept(
-    generator: SupervoxelGenerator, tiny_config: GenerationConfig, brain_slice: np.ndarray
+    brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray
 ) -> None:
-    config = tiny_config.model_copy(
+    config = brain_config.model_copy(
         update={"min_proposal_area": 200, "max_proposal_share": 0.5, "stability_score_thresh": 0.85}
     )
-    found = Proposer(generator._propose._generator.predictor.model, config)(brain_slice)
+    found = Proposer(brain_generator._propose._generator.predictor.model, config)(brain_slice)
     assert found
     for proposal in found:
         assert proposal.mask.shape == brain_slice.shape[:2]
@@ -45,17 +45,17 @@ def test_thresholds_and_areas_are_kept(
         assert proposal.predicted_iou > config.pred_iou_thresh
         assert proposal.stability_score >= 0.85
     smaller = config.model_copy(update={"max_proposal_share": float(found[0].mask.mean()) / 2})
-    assert len(Proposer(generator._propose._generator.predictor.model, smaller)(brain_slice)) < len(found)
+    assert len(Proposer(brain_generator._propose._generator.predictor.model, smaller)(brain_slice)) < len(found)
 
 
 @pytest.mark.parametrize("layers", [0, 1])
 def test_nothing_above_the_thresholds_is_no_error(
-    generator: SupervoxelGenerator, tiny_config: GenerationConfig, brain_slice: np.ndarray, layers: int
+    brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray, layers: int
 ) -> None:
-    config = tiny_config.model_copy(
+    config = brain_config.model_copy(
         update={"stability_score_thresh": 1.0, "stability_score_offset": 50.0, "crop_n_layers": layers}
     )
-    assert Proposer(generator._propose._generator.predictor.model, config)(brain_slice) == []
+    assert Proposer(brain_generator._propose._generator.predictor.model, config)(brain_slice) == []
 
 
 def test_many_boxes_are_suppressed_with_categories_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,42 @@ def test_settings_reach_the_trainer(make_trainer, prompt_training):
     assert trainer.user.point_radius == 2
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "mirrored", "otherwise"),
+    [("nnunet", True, True), ("mirroring", True, False), ("none", False, False)],
+)
+def test_augmentation_does_what_it_is_told(make_trainer, prompt_training, augmentation, mirrored, otherwise):
+    prompt_training(augmentation=augmentation, max_patch_shift=0, min_target_voxels=1)
+    trainer = make_trainer()
+    loader, _ = (augmenter.data_loader for augmenter in trainer.get_dataloaders())
+    torch.manual_seed(0)
+    turned = torch.arange(np.prod(loader.patch_size), dtype=torch.float32).reshape(1, *loader.patch_size)
+    nothing = torch.zeros(1, *loader.patch_size, dtype=torch.int16)
+    seen = [loader.transforms(image=turned.clone(), segmentation=nothing)["image"] for _ in range(20)]
+    if otherwise:
+        assert tuple(loader.patch_size) != PATCH, "to turn and scale, more is read than is used"
+        return
+    axes = [(), (1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)]
+    ways = {next(way for way in axes if torch.equal(image, turned.flip(way))) for image in seen}
+    assert (len(ways) > 3) == mirrored
+    assert (trainer.inference_allowed_mirroring_axes is not None) == mirrored
+
+
+def test_bfloat16_on_a_cpu_reaches_the_network_and_still_learns(make_trainer, prompt_training):
+    prompt_training(cpu_bfloat16=True, max_rounds=2, initial_lr=0.02)
+    trainer = make_trainer()
+    kinds = set()
+    trainer.network.encoder.stages[0].register_forward_hook(lambda _, __, output: kinds.add(output.dtype))
+    torch.manual_seed(0)
+    batch = batch_with_cubes()
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(40)]
+    trainer.on_validation_epoch_start()
+    trainer.validation_step(batch)
+    assert kinds == {torch.bfloat16}
+    assert all(parameter.dtype == torch.float32 for parameter in trainer.network.parameters())
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+
+
 class Recorder(torch.nn.Module):
     """The trainer's network, with a diary of its inputs."""
 
