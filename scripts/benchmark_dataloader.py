@@ -18,7 +18,9 @@ from pathlib import Path
 
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
-from benchmarking import add_configuration, parser, phantom_dataset, report, store_true_objects
+from benchmarking import parser, phantom_dataset, report
+from phantom_dataset import store_true_objects
+from small_training import add_configuration
 
 from nnunetv2_supervoxel.store import supervoxel_folder
 from nnunetv2_supervoxel.training import trainer as trainer_module
@@ -35,11 +37,11 @@ def main() -> None:
     arguments = _parse()
     folder = arguments.folder.resolve()
     preprocessed = phantom_dataset(folder, DATASET, SHAPE, arguments.cases)
-    store_true_objects(
-        supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres"), SHAPE, arguments.cases, arguments.patch
-    )
-    for name, patch in (("3d_loading", arguments.patch), ("3d_step", STEP_PATCH)):
-        add_configuration(preprocessed / "nnUNetPlans.json", name, patch, batch_size=2)
+    supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+    store_true_objects(supervoxels, SHAPE, range(arguments.cases), arguments.patch)
+    plans = preprocessed / "nnUNetPlans.json"
+    for name, patch in (("3d_loading", arguments.patch), ("3d_step", STEP_PATCH)):  # with the tests' network
+        add_configuration(plans, name, patch, features=(8, 16, 16), convolutions=1, first_kernel=(3, 3, 3))
     settings_file = folder / "prompt_training.yaml"
     settings_file.write_text(json.dumps({"min_target_voxels": arguments.min_target_voxels}))  # JSON is YAML
     os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}

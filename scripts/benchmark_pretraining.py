@@ -34,7 +34,7 @@ from scipy.ndimage import binary_fill_holes
 from skimage.exposure import rescale_intensity
 from skimage.filters import threshold_otsu
 from skimage.segmentation import slic
-from small_training import CONFIGURATION, add_small_configuration, environment, number, run
+from small_training import CONFIGURATION, add_configuration, environment, number, run
 
 from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.boxes import bounding_box
@@ -48,14 +48,8 @@ POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledS
 ARMS = ("scratch", *POOLS)
 PATCH = (32, 40, 32)
 VOXEL_SIZE = 2.5  # mm
-# The tiny config wants proposals larger than most structures' slices at this resolution, and few pass its thresholds.
-GENERATION = {
-    "min_proposal_area": 15,
-    "min_mask_region_area": 15,
-    "max_proposal_share": 0.15,
-    "pred_iou_thresh": 0.45,
-    "stability_score_thresh": 0.6,
-}
+# The template wants proposals larger than most structures' slices at this resolution.
+GENERATION = {"min_proposal_area": 15, "min_mask_region_area": 15}
 
 
 @dataclass(frozen=True)
@@ -79,12 +73,14 @@ class Budget:
     seeds: int = 3
     pretraining: dict = field(
         default_factory=lambda: {
-            "num_epochs": 5,
+            "num_epochs": 7,
             "num_iterations_per_epoch": 400,
             "num_val_iterations_per_epoch": 4,
             "max_rounds": 2,
+            "batch_size": 4,
             "optimizer": "adamw",
-            "initial_lr": 0.001,
+            "initial_lr": 0.002,
+            "cpu_bfloat16": True,
             "min_target_voxels": 30,
             "validation_interactions": 1,
             "validation_objects_per_case": 2,
@@ -122,13 +118,16 @@ def main() -> None:
     results = Results(folder / "results.json", budget)
     environment(folder)
     os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmark_trainers")
-    os.environ["nnUNet_def_n_proc"] = "1"
+    os.environ |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1"}
+    os.environ["nnUNet_supervoxel_training_config"] = str(folder / "prompt_training.yaml")
+    (folder / "prompt_training.yaml").write_text(yaml.safe_dump(budget.pretraining))
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
 
     prepare(folder, logs, budget)
-    for arm in POOLS:
-        pretrain(arm, folder, logs, budget)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for done in [pool.submit(pretrain, arm, folder, logs, budget) for arm in POOLS]:
+            done.result()
     todo = [cell for cell in cells(budget) if cell.name not in results.cells]
     failures = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -222,7 +221,7 @@ def prepare(folder: Path, logs: Path, budget: Budget) -> None:
     )
     planning = ("nnUNetv2_plan_and_preprocess", "-np", 2, "-npfp", 2)
     logged(logs / "plan.txt", *planning, "-d", number(TARGET), "-c", "3d_fullres")
-    add_small_configuration(preprocessed / "nnUNetPlans.json", PATCH, (3, 3, 3))
+    add_configuration(preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCH, first_kernel=(3, 3, 3))
     splits = []
     for seed in range(budget.seeds):
         order = np.random.default_rng(seed).permutation(names["train"]).tolist()
@@ -248,11 +247,8 @@ def pretrain(arm: str, folder: Path, logs: Path, budget: Budget) -> None:
         store_slic(preprocessed)
     else:
         config = folder / "generation.yaml"
-        config.write_text(yaml.safe_dump(yaml.safe_load(find_config("tiny").read_text()) | GENERATION))
+        config.write_text(yaml.safe_dump(yaml.safe_load(find_config("tiny_brain").read_text()) | GENERATION))
         logged(log, "nnUNetv2_supervoxel_generate", "-d", dataset, "-config", config, "-device", "cpu")
-    settings = folder / "prompt_training.yaml"
-    settings.write_text(yaml.safe_dump(budget.pretraining))
-    os.environ["nnUNet_supervoxel_training_config"] = str(settings)
     training = (dataset, CONFIGURATION, "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
     seconds = logged(log, "nnUNetv2_train", *training)
     print(f"pretrained on {arm} ({seconds:.0f} s)", flush=True)
@@ -293,7 +289,6 @@ def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
     variables = {
         "nnUNet_results": str(results),
         "nnUNet_n_proc_DA": "0",  # augmentation in the training's own process, which is seeded
-        "OMP_NUM_THREADS": "1",
         "benchmark_training": json.dumps(budget.fine_tuning | {"seed": cell.seed}),
     }
     pretrained = () if cell.arm == "scratch" else ("-pretrained_weights", weights_of(cell.arm, folder))

@@ -16,41 +16,49 @@ CONFIGURATION = "3d_small"
 
 
 def environment(folder: Path) -> None:
-    """nnU-Net's folders, and where it finds the trainer; threads that sleep while they wait for the loader's."""
+    """nnU-Net's folders, and where it finds the trainer."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder / name)
     os.environ |= {"nnUNet_results": str(folder / "trained"), "nnUNet_n_proc_DA": "1"}
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["nnUNet_extTrainer"] = str(shipped_folder("trainers"))
 
 
-def add_small_configuration(path: Path, patch_size: Sequence[int], first_kernel: Sequence[int] = (1, 3, 3)) -> None:
-    """A network and a patch that a CPU can train, as a configuration of its own in the plans.
+def add_configuration(
+    plans: Path,
+    name: str,
+    patch_size: Sequence[int],
+    features: Sequence[int] = (16, 32, 64, 64),
+    convolutions: int = 2,
+    first_kernel: Sequence[int] = (1, 3, 3),
+) -> None:
+    """Add a network and a patch that a CPU can train, for the cases preprocessed for 3d_fullres.
 
     Args:
-        path: of the plans.
-        patch_size: (z, y, x) in voxels, each divisible by 8.
+        plans: the file.
+        name: of the new configuration.
+        patch_size: (z, y, x) in voxels, each divisible by 2 once for each stage but the first.
+        features: of every stage.
+        convolutions: in a stage of the encoder.
         first_kernel: of the first stage; flat for thick slices.
     """
-    plans = json.loads(path.read_text())
-    architecture = copy.deepcopy(plans["configurations"]["3d_fullres"]["architecture"])
+    content, stages = json.loads(plans.read_text()), len(features)
+    architecture = copy.deepcopy(content["configurations"]["3d_fullres"]["architecture"])
     architecture["arch_kwargs"] |= {
-        "n_stages": 4,
-        "features_per_stage": [16, 32, 64, 64],
-        "kernel_sizes": [list(first_kernel), *[[3, 3, 3]] * 3],
-        "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
-        "n_conv_per_stage": [2] * 4,
-        "n_conv_per_stage_decoder": [1] * 3,
+        "n_stages": stages,
+        "features_per_stage": list(features),
+        "kernel_sizes": [list(first_kernel), *[[3, 3, 3]] * (stages - 1)],
+        "strides": [[1, 1, 1], *[[2, 2, 2]] * (stages - 1)],
+        "n_conv_per_stage": [convolutions] * stages,
+        "n_conv_per_stage_decoder": [1] * (stages - 1),
     }
-    small = {
+    content["configurations"][name] = {
         "inherits_from": "3d_fullres",
         "patch_size": list(patch_size),
         "batch_size": 2,
         "architecture": architecture,
     }
-    plans["configurations"][CONFIGURATION] = small
-    path.write_text(json.dumps(plans, indent=1))
+    plans.write_text(json.dumps(content, indent=1))
 
 
 def number(dataset: str) -> int:

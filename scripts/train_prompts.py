@@ -21,16 +21,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk  # noqa: N813
 import yaml
-from small_training import CONFIGURATION, add_small_configuration, environment, number, run
+from phantom_dataset import store_true_objects, write_raw
+from small_training import CONFIGURATION, add_configuration, environment, number, run
 
-from nnunetv2_supervoxel import store
-from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.packed_mask import PackedMask
-from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.store import supervoxel_folder
 
 SCRIPTS = Path(__file__).parent
 DATASETS = {"phantoms": "Dataset989_Phantoms", "mni152": "Dataset988_MNI152Demo"}
@@ -49,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*DATASETS])
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
-    parser.add_argument("--epochs", type=int, default=14, help="of 500 steps (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=19, help="of 500 steps (default: %(default)s)")
     parser.add_argument("--cases", type=int, help=f"number of volumes (default: {CASES})")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the phantoms (default: %(default)s)")
     parser.add_argument("--set", default="{}", help="JSON of training settings to change")
@@ -61,15 +56,16 @@ def main() -> None:
     dataset, cases = DATASETS[arguments.what], arguments.cases or CASES[arguments.what]
     seeds = range(arguments.first_seed, arguments.first_seed + cases)
     if arguments.what == "phantoms":
-        write_phantoms(Path(os.environ["nnUNet_raw"]) / dataset, seeds)
+        write_raw(Path(os.environ["nnUNet_raw"]) / dataset, PHANTOM_SHAPE, seeds, spacing=(2, 1, 1))
     else:
         run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number(dataset), "-n", cases)
     run("nnUNetv2_plan_and_preprocess", "-d", number(dataset), "-c", "3d_fullres", "-np", 2, "-npfp", 2)
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    add_small_configuration(preprocessed / "nnUNetPlans.json", PATCH)
+    add_configuration(preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCH)
     split(preprocessed, HELD_OUT[arguments.what])
     if arguments.what == "phantoms":
-        store_true_objects(preprocessed, seeds)
+        supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+        store_true_objects(supervoxels, PHANTOM_SHAPE, seeds, PATCH, SIZES)
     else:
         run("nnUNetv2_supervoxel_generate", "-d", number(dataset), "-config", "tiny", "-device", "cpu")
 
@@ -83,8 +79,8 @@ def main() -> None:
         "initial_lr": 0.002,
         "cpu_bfloat16": True,
         "augmentation": "mirroring",
-        "min_target_voxels": 60,
-        "max_patch_shift": 0.4,
+        "min_target_voxels": 50,
+        "max_patch_shift": 0.45,
         "interactions": MIXTURE,
         **json.loads(arguments.set),
     }
@@ -102,48 +98,6 @@ def split(preprocessed: Path, held_out: int) -> None:
     names = [name.removesuffix(".nii") for name in names]
     folds = [{"train": names[:-held_out], "val": names[-held_out:]}]
     (preprocessed / "splits_final.json").write_text(json.dumps(folds))
-
-
-def write_phantoms(folder: Path, seeds: range) -> None:
-    """A raw nnU-Net dataset of phantoms; its label, which the training doesn't use, says where anything is."""
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        phantom = make_phantom(PHANTOM_SHAPE, np.random.default_rng(seed))
-        anything = (phantom.labels > 0).astype(np.uint8)
-        for name, array in (
-            (f"imagesTr/phantom{seed:06d}_0000", phantom.image),
-            (f"labelsTr/phantom{seed:06d}", anything),
-        ):
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing((1.0, 1.0, 2.0))
-            sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
-    description = {
-        "channel_names": {"0": "MRI"},
-        "labels": {"background": 0, "anything": 1},
-        "numTraining": len(seeds),
-        "file_ending": ".nii.gz",
-    }
-    (folder / "dataset.json").write_text(json.dumps(description))
-
-
-def store_true_objects(preprocessed: Path, seeds: range) -> None:
-    """Every visible region of a size within `SIZES` as a supervoxel."""
-    folder = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
-    for seed in seeds:
-        labels = make_phantom(PHANTOM_SHAPE, np.random.default_rng(seed)).labels
-        supervoxels = []
-        sizes = np.bincount(labels.ravel())
-        for label in np.flatnonzero((sizes >= SIZES[0]) & (sizes <= SIZES[1])):
-            if label > 0:
-                box = bounding_box(labels == label)
-                origin = tuple(side.start for side in box)
-                supervoxels.append(Supervoxel(PackedMask.of(labels[box] == label), origin, 0, origin[0], 1.0, 1.0))
-        if supervoxels:
-            made_by = {"made by": "scripts/train_prompts.py, true objects"}
-            store.write_case(
-                folder, f"phantom{seed:06d}", SupervoxelSet(labels.shape, tuple(supervoxels)), made_by, PATCH
-            )
 
 
 def train(dataset: str, folder: Path, settings: dict) -> dict:

@@ -3,7 +3,8 @@
 The bundled weights come from several runs, each resumed from the one before: the first ones of both at 128 pixels and
 from earlier forms of this script; from this one, at 128 pixels, SAM's last 47 minutes (--prompts 12) and SAM 2.1's
 (--frames 7 --longest 20 --lr 4e-4), both cut off; then, at 192 pixels, 38 minutes of SAM (--lr 4e-4 --ema 0.998) and 42
-of SAM 2.1 (--frames 6 --longest 18 --objects 5 --lr 3e-4 --ema 0.998). Both on 800 phantoms.
+of SAM 2.1 (--frames 6 --longest 18 --objects 5 --lr 3e-4 --ema 0.998); last, at 256 pixels, 55 of SAM, half of the
+phantoms folded and half of those shaded like T1 (--lr 4e-4 --ema 0.998). All on 800 phantoms.
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""Phantoms as an nnU-Net dataset, and their true objects in place of supervoxels: for benchmarks and trainings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.packed_mask import PackedMask
+from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+
+
+def write_raw(
+    folder: Path, shape: tuple[int, int, int], seeds: Sequence[int], spacing: tuple[float, float, float] = (1, 1, 1)
+) -> None:
+    """A raw dataset, one phantom for each seed; its label says where anything is, for nnU-Net wants one.
+
+    Args:
+        folder: `nnUNet_raw/DatasetXXX_NAME`.
+        shape: of every volume, (z, y, x) in voxels.
+        seeds: of the phantoms.
+        spacing: voxel size (z, y, x) in mm.
+    """
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        phantom = make_phantom(shape, np.random.default_rng(seed))
+        anything = (phantom.labels > 0).astype(np.uint8)
+        for name, array in (
+            (f"imagesTr/{case_name(seed)}_0000", phantom.image),
+            (f"labelsTr/{case_name(seed)}", anything),
+        ):
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing([float(size) for size in spacing[::-1]])
+            sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    description = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "anything": 1},
+        "numTraining": len(seeds),
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def store_true_objects(
+    folder: Path,
+    shape: tuple[int, int, int],
+    seeds: Iterable[int],
+    patch_size: Sequence[int],
+    sizes: tuple[int, int] = (1, np.iinfo(int).max),
+) -> None:
+    """Store every visible region of the phantoms as a supervoxel.
+
+    Args:
+        folder: the supervoxels' folder.
+        shape: of the volumes, as given to `write_raw`; `seeds` likewise.
+        seeds: of the phantoms.
+        patch_size: training patch (z, y, x) in voxels.
+        sizes: least and most voxels; smaller and larger regions are left out.
+    """
+    for seed in seeds:
+        labels = make_phantom(shape, np.random.default_rng(seed)).labels
+        voxels = np.bincount(labels.ravel())
+        supervoxels = []
+        for label in range(1, len(voxels)):
+            if sizes[0] <= voxels[label] <= sizes[1]:
+                box = bounding_box(labels == label)
+                origin = tuple(side.start for side in box)
+                packed = PackedMask.of(labels[box] == label)
+                supervoxels.append(Supervoxel(packed, origin, 0, origin[0], 1.0, 1.0))
+        if supervoxels:
+            made_by = {"made by": "scripts/phantom_dataset.py, true objects"}
+            store.write_case(folder, case_name(seed), SupervoxelSet(shape, tuple(supervoxels)), made_by, patch_size)
+
+
+def case_name(seed: int) -> str:
+    """Case identifier of a phantom."""
+    return f"phantom{seed:06d}"
