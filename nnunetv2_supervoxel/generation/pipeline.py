@@ -47,12 +47,15 @@ class SupervoxelGenerator:
 
     @property
     def provenance(self) -> dict:
-        """What made the supervoxels, ready for JSON: packages, checkpoints, config (the seed among it), device."""
+        """What made the supervoxels, ready for JSON: packages, checkpoints, config (the seed among it), device,
+        and PyTorch's threads: with another number of them a CPU rounds differently, and single voxels change.
+        """
         return {
             "packages": {package: version(package) for package in _PACKAGES},
             "checkpoints": self._checkpoints,
             "config": self.config.model_dump(mode="json"),
             "device": self.device.type,
+            "threads": torch.get_num_threads(),
         }
 
     def __call__(

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, UserError
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
@@ -158,6 +159,7 @@ def test_provenance_is_enough_to_make_it_again(generator: SupervoxelGenerator) -
     assert GenerationConfig(**provenance["config"]) == generator.config
     assert set(provenance["packages"]) >= {"torch", "sam2", "segment-anything", "nnunetv2", "nnunetv2-supervoxel"}
     assert len(provenance["checkpoints"]["sam1"]["sha256"]) == 64
+    assert provenance["threads"] == torch.get_num_threads()
 
 
 def test_an_absent_device_is_told(tiny_config: GenerationConfig) -> None:
