@@ -67,7 +67,7 @@ def main() -> None:
         supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
         store_true_objects(supervoxels, PHANTOM_SHAPE, seeds, PATCH, SIZES)
     else:
-        run("nnUNetv2_supervoxel_generate", "-d", number(dataset), "-config", "tiny", "-device", "cpu")
+        run("nnUNetv2_supervoxel_generate", "-d", number(dataset), "-config", "tiny_brain", "-device", "cpu")
 
     settings = {
         "num_epochs": arguments.epochs,

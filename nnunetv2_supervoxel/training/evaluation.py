@@ -57,8 +57,9 @@ class ObjectResult:
         share_in_patch: share of these voxels inside the patch.
         interactions: type and sign ("point+"), "none" where nothing was left to correct.
         dice: after each of them.
-        other: where another object of the case lies in the same patch: after one prompt at that one, the prediction's
-            Dice with it ("dice_with_other") and with this one ("dice_with_this"). None where there is no other.
+        other: where another object of the case, of the same source, lies in the same patch: after one prompt at that
+            one, the prediction's Dice with it ("dice_with_other") and with this one ("dice_with_this"). None where
+            there is no other.
     """
 
     source: str
@@ -111,7 +112,11 @@ def evaluate_case(
         first = user.kinds[number % len(user.kinds)]
         result = _curve(found, start(target), predict, config.validation_interactions, first)
         result.share_in_patch = float(np.count_nonzero(target) / found.voxels)
-        others = [other.patch(bounds) for other in objects if other is not found and _within(other.centre, bounds)]
+        others = [
+            other.patch(bounds)
+            for other in objects
+            if other is not found and other.source == found.source and _within(other.centre, bounds)
+        ]
         result.other = _at_another(target, others, start, predict, first)
         results.append(result)
     return results
@@ -230,10 +235,11 @@ def _at_another(
     predict: Predict,
     kind: str,
 ) -> dict | None:
-    """One prompt at the largest other object that hardly overlaps `target`, in the same patch."""
-    apart = [o for o in others if o.any() and np.count_nonzero(o & target) <= 0.05 * np.count_nonzero(o)]
+    """One prompt at the largest other object, in the same patch, that hardly overlaps `target` and doesn't hold it."""
+    size = np.count_nonzero(target)
+    apart = [o for o in others if np.count_nonzero(o & target) <= 0.05 * min(size, np.count_nonzero(o))]
     other = max(apart, key=np.count_nonzero, default=None)
-    if other is None or np.count_nonzero(other) < 0.1 * np.count_nonzero(target):
+    if other is None or np.count_nonzero(other) < 0.1 * size:
         return None
     rounds = start(other)
     rounds.prompt(kind)
