@@ -73,14 +73,14 @@ class Budget:
     seeds: int = 3
     pretraining: dict = field(
         default_factory=lambda: {
-            "num_epochs": 7,
-            "num_iterations_per_epoch": 400,
+            "num_epochs": 6,
+            "num_iterations_per_epoch": 300,
             "num_val_iterations_per_epoch": 4,
             "max_rounds": 2,
-            "batch_size": 4,
             "optimizer": "adamw",
             "initial_lr": 0.002,
             "cpu_bfloat16": True,
+            "augmentation": "mirroring",
             "min_target_voxels": 30,
             "validation_interactions": 1,
             "validation_objects_per_case": 2,
@@ -118,7 +118,7 @@ def main() -> None:
     results = Results(folder / "results.json", budget)
     environment(folder)
     os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmark_trainers")
-    os.environ |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1"}
+    os.environ |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     os.environ["nnUNet_supervoxel_training_config"] = str(folder / "prompt_training.yaml")
     (folder / "prompt_training.yaml").write_text(yaml.safe_dump(budget.pretraining))
     logs = folder / "logs"

@@ -51,14 +51,14 @@ def test_proposals_with_little_memory_are_the_same(
     decoder = sam.mask_decoder.predict_masks
 
     def small(*arguments: object, **named: torch.Tensor) -> object:
-        if len(named["sparse_prompt_embeddings"]) > 100:
+        if len(named["sparse_prompt_embeddings"]) > 10:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return decoder(*arguments, **named)
 
     monkeypatch.setattr(sam.mask_decoder, "predict_masks", small)
     proposer = Proposer(sam, brain_config)
     little = proposer(brain_slice)
-    assert proposer._points_per_batch == 64
+    assert proposer._points_per_batch == 8
     assert len(plenty) == len(little) > 0
     for one, other in zip(plenty, little, strict=True):
         assert np.mean(one.mask != other.mask) < 0.001
