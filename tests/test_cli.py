@@ -125,7 +125,7 @@ def test_threads_sleep_while_they_wait(
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps")
 def test_threads_allocate_from_one_heap() -> None:
     code = (
-        "import ctypes, re, threading; from nnunetv2_supervoxel.machine import share_machine; share_machine();"
+        "import ctypes, threading; from nnunetv2_supervoxel.machine import share_machine; share_machine();"
         "work = [threading.Thread(target=lambda: bytearray(5000)) for _ in range(3)];"
         "[(t.start(), t.join()) for t in work];"
         "ctypes.CDLL(None).malloc_stats()"

@@ -26,13 +26,13 @@ def seed_component(mask: Slabs, seed: Slabs) -> PackedMask | None:
     labels = _SlabLabels(mask)
     links, votes, shared = [], [np.zeros(1, int)], None
     for start, stop in slab_ranges(mask.shape):
-        slab = labels.read(start, stop)
+        before, slab = labels.count, labels.read(start, stop)
         if shared is not None:
             inside = shared > 0
             links.append(np.unique(np.stack([shared[inside], slab[0][inside]]), axis=1))
         shared = slab[-1].copy()
         of_seed = slab[: stop - start][seed.rows(start, stop)]
-        votes.append(np.bincount(of_seed, minlength=labels.count)[sum(map(len, votes)) : labels.count])
+        votes.append(np.bincount(of_seed, minlength=labels.count)[before:])
     votes = np.concatenate(votes)
     votes[0] = 0
     if not votes.any():

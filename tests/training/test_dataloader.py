@@ -57,15 +57,8 @@ def write_image(folder, case, image, labels):
 
 def write_supervoxels(folder, case, numbers=(0, 1, 2), shape=SHAPE):
     supervoxels = [
-        Supervoxel(
-            PackedMask.of(np.ones(np.subtract(OBJECTS[i][1], OBJECTS[i][0]), bool)),
-            OBJECTS[i][0],
-            0,
-            OBJECTS[i][0][0],
-            1,
-            1,
-        )
-        for i in numbers
+        Supervoxel(PackedMask.of(np.ones(np.subtract(end, start), bool)), start, 0, start[0], 1, 1)
+        for start, end in (OBJECTS[i] for i in numbers)
     ]
     store.write_case(folder, case, SupervoxelSet(shape, tuple(supervoxels)), {}, PATCH)
 
