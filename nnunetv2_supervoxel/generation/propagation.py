@@ -17,12 +17,16 @@ import torch.nn.functional as F  # noqa: N812
 from sam2.modeling.sam2_base import SAM2Base
 
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.generation.lean_sam2 import make_lean
 from nnunetv2_supervoxel.generation.memory import free_memory, halve_until_it_fits, is_out_of_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 FRAMES_AT_ONCE = 4  # slices that the image encoder takes at once, and by how many it may run ahead of the objects
+
+# What `track_step` gives for every object, and is read here.
+_OF_OBJECTS = ("pred_masks_high_res", "obj_ptr", "object_score_logits")
 
 FrameReader = Callable[[int], np.ndarray]
 """Gives slice `i` as float32 (3, h, w) in [0, 1], or (1, h, w) where all colours are the same.
@@ -89,13 +93,13 @@ class Propagator:
     """Carries seed masks through a volume.
 
     Args:
-        sam2: the model; it decides the device.
+        sam2: the model; it decides the device. It is made lean (see lean_sam2.py).
         objects_per_batch: objects tracked at once; halved when memory runs out.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 on CUDA and float32 elsewhere.
     """
 
     def __init__(self, sam2: SAM2Base, objects_per_batch: int = 20, precision: str = "auto") -> None:
-        self._model = sam2
+        self._model = make_lean(sam2)
         self._device = sam2.device
         self._objects_per_batch = objects_per_batch
         if precision == "auto":
@@ -183,19 +187,22 @@ class Propagator:
                 output_dict=bank.outputs,
                 num_frames=frames,
                 track_in_reverse=order.step < 0,
+                run_mem_encoder=False,
                 **features.expanded(len(alive)),
             )
             masks = self._to_image(output["pred_masks"], before.shape[1:])
             going_on = torch.nonzero(_touching(before, masks)).flatten()
-            if not len(going_on):
-                return
-            bank.add(frame, output, order.step)
             if len(going_on) < len(alive):
                 bank.keep(going_on)
                 masks = masks[going_on]
+                output = {key: value[going_on] for key, value in output.items() if key in _OF_OBJECTS}
                 alive = [alive[i] for i in going_on.tolist()]
             for index, mask in zip(alive, masks.cpu().numpy(), strict=True):
                 tracks[index][frame] = mask
+            if not alive or frame == order[-1]:
+                return
+            self._remember(features, output, output["pred_masks_high_res"], from_points=False)
+            bank.add(frame, output, order.step)
             before = masks
 
     def _look_ahead(self, read_frame: FrameReader, order: range, at_once: int) -> Iterator[tuple[int, _Features]]:
@@ -216,7 +223,6 @@ class Propagator:
             align_corners=False,
             antialias=True,
         )
-        expanded = features.expanded(len(seeds))
         output = self._model.track_step(
             frame_idx=keyframe,
             is_init_cond_frame=True,
@@ -225,23 +231,27 @@ class Propagator:
             output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
             num_frames=frames,
             run_mem_encoder=False,
-            **expanded,
+            **features.expanded(len(seeds)),
         )
         # The predictor encodes the memory not from the mask that it was given, but from what is left of it at a
         # quarter of the resolution, and as a mask "from points", which it binarises.
-        output["maskmem_features"], output["maskmem_pos_enc"] = self._model._encode_new_memory(
-            current_vision_feats=expanded["current_vision_feats"],
-            feat_sizes=features.sizes,
-            pred_masks_high_res=F.interpolate(
-                output["pred_masks"],
-                size=(self._model.image_size, self._model.image_size),
-                mode="bilinear",
-                align_corners=False,
-            ),
-            object_score_logits=output["object_score_logits"],
-            is_mask_from_pts=True,
-        )
+        size = (self._model.image_size, self._model.image_size)
+        remaining = F.interpolate(output["pred_masks"], size=size, mode="bilinear", align_corners=False)
+        self._remember(features, output, remaining, from_points=True)
         return output
+
+    def _remember(self, features: _Features, output: dict, masks: torch.Tensor, from_points: bool) -> None:
+        """Encode what later slices will look back at, and add it to the output of `track_step`.
+
+        It is left out of `track_step` itself, so that it isn't done for objects that end on this slice.
+        """
+        output["maskmem_features"], output["maskmem_pos_enc"] = self._model._encode_new_memory(
+            current_vision_feats=features.expanded(len(masks))["current_vision_feats"],
+            feat_sizes=features.sizes,
+            pred_masks_high_res=masks,
+            object_score_logits=output["object_score_logits"],
+            is_mask_from_pts=from_points,
+        )
 
     def _encode(self, frames: Sequence[np.ndarray]) -> list[_Features]:
         """Resize slices to the model's square, normalise, and run the image encoder on all of them at once.

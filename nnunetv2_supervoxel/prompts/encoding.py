@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from nnunetv2_supervoxel.config import InteractionKind
@@ -21,7 +23,12 @@ POSITIVE_NEGATIVE: dict[InteractionKind, tuple[int, int]] = {
 }
 
 
-def add_interaction(channels: torch.Tensor, interaction: Interaction, decay: float) -> None:
+def add_interaction(
+    channels: torch.Tensor,
+    interaction: Interaction,
+    decay: float,
+    earlier: Iterable[Interaction | None] | None = None,
+) -> None:
     """Fade all older interactions and enter a new one, in place.
 
     The session stamps new prompts ever stronger and divides by the newest strength before the network sees them, which
@@ -31,8 +38,14 @@ def add_interaction(channels: torch.Tensor, interaction: Interaction, decay: flo
         channels: float (7, z, y, x).
         interaction: what lies outside the channels is cut off.
         decay: factor for what is there already, in (0, 1].
+        earlier: all that was entered before, where the caller knows it: channels without any are not faded, which
+            saves most of the time.
     """
-    channels[PREVIOUS_SEGMENTATION + 1 :] *= decay
+    if earlier is None:
+        channels[PREVIOUS_SEGMENTATION + 1 :] *= decay
+    else:
+        for used in {_channel_of(one) for one in earlier if one is not None}:
+            channels[used] *= decay
     into, part = [], []
     for start, length, size in zip(interaction.origin, interaction.stamp.shape, channels.shape[1:], strict=True):
         first, last = max(0, start), min(size, start + length)
@@ -40,6 +53,9 @@ def add_interaction(channels: torch.Tensor, interaction: Interaction, decay: flo
             return
         into.append(slice(first, last))
         part.append(slice(first - start, last - start))
-    channel = POSITIVE_NEGATIVE[interaction.kind][0 if interaction.positive else 1]
-    view = channels[(channel, *into)]
+    view = channels[(_channel_of(interaction), *into)]
     torch.maximum(view, torch.tensor(interaction.stamp[tuple(part)]).to(view), out=view)
+
+
+def _channel_of(interaction: Interaction) -> int:
+    return POSITIVE_NEGATIVE[interaction.kind][0 if interaction.positive else 1]

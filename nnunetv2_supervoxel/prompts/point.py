@@ -9,6 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.slices import depth, draw_slice
+from nnunetv2_supervoxel.randomness import weighted_choice
 
 
 def draw_point(target: np.ndarray, region: np.ndarray, rng: np.random.Generator, radius: int = 4) -> Interaction:
@@ -22,7 +23,7 @@ def draw_point(target: np.ndarray, region: np.ndarray, rng: np.random.Generator,
     """
     piece = draw_slice(region, rng)
     weights = depth(piece.mask).astype(np.float64).ravel() ** 2
-    pixel = np.unravel_index(int(rng.choice(weights.size, p=weights / weights.sum())), piece.mask.shape)
+    pixel = np.unravel_index(weighted_choice(weights, rng), piece.mask.shape)
     position = piece.voxel(pixel)
     return point_at(position, bool(target[position]), radius)
 

@@ -6,6 +6,7 @@ import cc3d
 import numpy as np
 
 from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.randomness import weighted_choice
 
 
 def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -23,10 +24,9 @@ def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random
     box = bounding_box(wrong)
     if box is None:
         return None
-    kinds = wrong[box].astype(np.uint8) << target[box]  # 0 right, 1 too much, 2 missing
+    within = wrong[box]
+    kinds = within.view(np.uint8) + (within & target[box])  # 0 right, 1 too much, 2 missing
     labels = cc3d.connected_components(kinds, connectivity=26)
-    sizes = np.bincount(labels.ravel()).astype(np.float64)
-    sizes[0] = 0
     region = np.zeros_like(wrong)
-    region[box] = labels == rng.choice(len(sizes), p=sizes / sizes.sum())
+    region[box] = labels == weighted_choice(np.bincount(labels[within]), rng)
     return region

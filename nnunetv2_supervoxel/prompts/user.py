@@ -14,6 +14,7 @@ from nnunetv2_supervoxel.prompts.lasso import draw_lasso
 from nnunetv2_supervoxel.prompts.point import draw_point
 from nnunetv2_supervoxel.prompts.regions import draw_error_region
 from nnunetv2_supervoxel.prompts.scribble import draw_scribble
+from nnunetv2_supervoxel.randomness import weighted_choice
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class SimulatedUser:
         self, target: np.ndarray, region: np.ndarray, rng: np.random.Generator, kind: InteractionKind | None
     ) -> Interaction:
         if kind is None:
-            weights = np.array([self.weights[kind] for kind in self.kinds], np.float64)
-            kind = self.kinds[rng.choice(len(weights), p=weights / weights.sum())]
+            kinds = self.kinds
+            kind = kinds[weighted_choice([self.weights[kind] for kind in kinds], rng)]
         if kind == "point":
             return draw_point(target, region, rng, self.point_radius)
         return {"box": draw_box, "scribble": draw_scribble, "lasso": draw_lasso}[kind](target, region, rng)

@@ -13,6 +13,7 @@ from batchgenerators.dataloading.data_loader import DataLoader
 from threadpoolctl import ThreadpoolController
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.randomness import weighted_choice
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds
 
 MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
@@ -176,7 +177,7 @@ class PromptDataLoader(DataLoader):
         weights = self._weights * [bool(cases) for cases in self._cases]
         if not weights.any():
             raise UserError("Not one case with supervoxels can be read any more; see the warnings above for why.")
-        which = int(rng.choice(len(weights), p=weights / weights.sum()))
+        which = weighted_choice(weights, rng)
         return which, self._cases[which][rng.integers(len(self._cases[which]))]
 
     def _avoid(self, which: int, name: str, error: Exception) -> None:

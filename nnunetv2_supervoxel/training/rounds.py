@@ -56,7 +56,7 @@ class InteractionRounds:
             else:
                 interaction = self._user.correct(target, self._prediction[i], self._rng, kind or self._kinds[i])
             if interaction is not None:
-                add_interaction(self._channels[i], interaction, self._decay)
+                add_interaction(self._channels[i], interaction, self._decay, given)
             given.append(interaction)
 
     def observe(self, logits: torch.Tensor) -> None:

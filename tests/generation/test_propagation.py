@@ -90,6 +90,26 @@ def test_ending_early_changes_nothing(
         np.testing.assert_array_equal(of_seed(early[i], seed, keyframe), of_seed(late[i], seed, keyframe))
 
 
+def test_memories_are_encoded_only_of_objects_that_go_on(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+    encode, encoded = propagator._model._encode_new_memory, []
+
+    def counting(*, pred_masks_high_res: torch.Tensor, **arguments: object) -> tuple:
+        encoded.append(len(pred_masks_high_res))
+        return encode(pred_masks_high_res=pred_masks_high_res, **arguments)
+
+    monkeypatch.setattr(propagator._model, "_encode_new_memory", counting)
+    tracks = propagator(lambda frame: volume[frame][None], len(volume), seeds, keyframe)
+    slices = [track.box()[0] for track in tracks]
+    last = len(volume) - 1
+    # Once on the keyframe and on every slice that an object has, but for the ends of the volume: nothing follows.
+    wanted = [len(range(max(s.start, 1), min(s.stop, last))) for s in slices]
+    assert sum(encoded) == sum(wanted)
+    assert min(s.stop - s.start for s in slices) < len(volume)
+
+
 def test_objects_are_followed_where_they_go(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
     tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)

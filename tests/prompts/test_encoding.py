@@ -76,14 +76,18 @@ def test_one_interaction_is_the_sessions(session, draw, region):
 
 def test_a_long_session_fades_as_the_sessions(session):
     rng = np.random.default_rng(5)
-    channels = torch.zeros(NUM_CHANNELS, *SHAPE)
+    channels, knowing = torch.zeros(2, NUM_CHANNELS, *SHAPE)
+    earlier = []
     for round_number in range(12):
         draw = (draw_point, draw_lasso, draw_scribble, draw_box)[round_number % 4]
         interaction = draw(TARGET, ELSEWHERE if round_number % 3 else TARGET, rng)
         add_interaction(channels, interaction, DECAY)
+        add_interaction(knowing, interaction, DECAY, earlier)
+        earlier += [interaction, None]
         prompt_session(session, interaction)
     theirs = network_view(session)
     np.testing.assert_allclose(channels.numpy(), theirs, atol=4e-3)
+    assert torch.equal(knowing, channels)
     assert 0 < channels[channels > 0].min() < 0.9**9
 
 

@@ -1,0 +1,102 @@
+"""SAM 2's modules, arranged so that many objects on one slice cost less; up to rounding, what they compute is the same.
+
+The official ones repeat for every object what only depends on the image, walk over feature maps several times to
+normalise them, and hold what all objects attend to at once.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from sam2.modeling.memory_attention import MemoryAttention
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam2_utils import LayerNorm2d
+from torch import nn
+
+OBJECTS_AT_ONCE = 8  # on a CPU: their keys and values stay small, and near the core
+
+
+def make_lean(model: SAM2Base) -> SAM2Base:
+    """Replace modules of `model`, which is returned; a second time changes nothing. Weights are shared, not copied."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LayerNorm2d):
+                setattr(parent, name, _ChannelNorm(child))
+    if isinstance(model.memory_attention, MemoryAttention):
+        model.memory_attention = _MemoryAttentionOfObjects(model.memory_attention)
+    return model
+
+
+class _ChannelNorm(nn.Module):
+    """`LayerNorm2d` in one pass."""
+
+    def __init__(self, official: LayerNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = official.weight, official.bias, official.eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (n, c, h, w) over its channels."""
+        normalised = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return normalised.permute(0, 3, 1, 2)
+
+
+class _MemoryAttentionOfObjects(nn.Module):
+    """`MemoryAttention` of several objects to their memories, on features of one slice that they have in common.
+
+    What they have in common until they look at their memories is computed once.
+    """
+
+    def __init__(self, official: MemoryAttention) -> None:
+        super().__init__()
+        self.official = official
+
+    def forward(
+        self,
+        curr: list[torch.Tensor],
+        memory: torch.Tensor,
+        curr_pos: list[torch.Tensor],
+        memory_pos: torch.Tensor,
+        num_obj_ptr_tokens: int = 0,
+    ) -> torch.Tensor:
+        """Arguments and result (pixels, objects, channels) as of the official module, as `SAM2Base` calls it."""
+        official, objects = self.official, memory.shape[1]
+        image, position = (_distinct(of_image).transpose(0, 1) for of_image in (curr[0], curr_pos[0]))
+        if official.pos_enc_at_input:
+            image = image + 0.1 * position
+        image = official.layers[0]._forward_sa(image, position).expand(objects, -1, -1)
+        position = position.expand(objects, -1, -1)
+        memory, memory_pos = memory.transpose(0, 1), memory_pos.transpose(0, 1)
+
+        at_once = OBJECTS_AT_ONCE if memory.device.type == "cpu" else objects
+        parts = zip(*(whole.split(at_once) for whole in (image, position, memory, memory_pos)), strict=True)
+        attended = [self._to_memories(*part, num_obj_ptr_tokens) for part in parts]
+        return torch.cat(attended).transpose(0, 1)
+
+    def _to_memories(
+        self,
+        image: torch.Tensor,
+        position: torch.Tensor,
+        memory: torch.Tensor,
+        memory_pos: torch.Tensor,
+        num_obj_ptr_tokens: int,
+    ) -> torch.Tensor:
+        """All layers after the first one's self-attention; arguments and result (objects, tokens, channels)."""
+        memory = memory.contiguous()
+        keys = memory + memory_pos
+        for number, layer in enumerate(self.official.layers):
+            if number:
+                image = layer._forward_sa(image, position)
+            queries = layer.norm2(image)
+            image = image + layer.cross_attn_image(
+                q=queries + position if layer.pos_enc_at_cross_attn_queries else queries,
+                k=keys if layer.pos_enc_at_cross_attn_keys else memory,
+                v=memory,
+                num_k_exclude_rope=num_obj_ptr_tokens,
+            )
+            image = image + layer.linear2(layer.activation(layer.linear1(layer.norm3(image))))
+        return self.official.norm(image)
+
+
+def _distinct(of_image: torch.Tensor) -> torch.Tensor:
+    """(pixels, objects, channels) without the objects that are the first one seen again."""
+    return of_image[:, :1] if of_image.stride(1) == 0 else of_image
