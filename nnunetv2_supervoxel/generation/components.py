@@ -23,60 +23,61 @@ def seed_component(mask: Slabs, seed: Slabs) -> PackedMask | None:
         Boolean (z, y, x); of several components that the seed touches, the one with most of its voxels.
         None if the seed touches none.
     """
-    labels = _SlabLabels(mask)
+    slabs = _LabelledSlabs(mask)
     links, votes, shared = [], [np.zeros(1, int)], None
     for start, stop in slab_ranges(mask.shape):
-        before, slab = labels.count, labels.read(start, stop)
+        labels, before = slabs.read(start, stop)
         if shared is not None:
             inside = shared > 0
-            links.append(np.unique(np.stack([shared[inside], slab[0][inside]]), axis=1))
-        shared = slab[-1].copy()
-        of_seed = slab[: stop - start][seed.rows(start, stop)]
-        votes.append(np.bincount(of_seed, minlength=labels.count)[before:])
+            links.append(np.unique(np.stack([shared[inside], before + labels[0][inside]]), axis=1))
+        shared = np.where(labels[-1] > 0, before + labels[-1], 0)
+        of_seed = labels[: stop - start][seed.rows(start, stop)]
+        votes.append(np.bincount(of_seed, minlength=slabs.count - before)[1:])
     votes = np.concatenate(votes)
-    votes[0] = 0
     if not votes.any():
         return None
-    components = _linked(links, labels.count)
-    chosen = components == np.bincount(components, votes).argmax()
-    return PackedMask(_Chosen(labels, chosen))
+    components = _linked(links, slabs.count)
+    return PackedMask(_Chosen(slabs, components == np.bincount(components, votes).argmax()))
 
 
-class _SlabLabels:
-    """Labels of a mask's slabs, unique among all slabs, each read with the first slice of the next.
+class _LabelledSlabs:
+    """A mask's slabs with their components, each slab with the first slice of the next.
 
     Attributes:
-        shape: of the mask.
+        mask: the mask.
         count: labels given so far, background's 0 among them.
     """
 
     def __init__(self, mask: Slabs) -> None:
-        self._mask, self.shape = mask, mask.shape
-        self._first: dict[int, int] = {}  # of a slab, by its first row: labels given before it
+        self.mask, self.count = mask, 1
+        self.before: dict[int, int] = {}  # of a slab, by its first row: the last label given before it
         self._last: tuple[int, np.ndarray] | None = None
-        self.count = 1
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        if self._last and self._last[0] == start:  # a small mask is one slab, and is labelled once
-            return self._last[1]
-        mask = np.ascontiguousarray(self._mask.rows(start, min(stop + 1, self.shape[0])))
-        labels = cc3d.connected_components(mask, connectivity=26, out_dtype=np.uint32)
-        if start not in self._first:
-            self._first[start] = self.count - 1
-            self.count += int(labels.max())
-        labels[mask] += self._first[start]
-        self._last = start, labels
-        return labels
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, int]:
+        """Labels from 1 on, and what to add to them so that they are unique among all slabs."""
+        if self._last is None or self._last[0] != start:  # a small mask is one slab, and is labelled once
+            mask = np.ascontiguousarray(self.mask.rows(start, min(stop + 1, self.mask.shape[0])))
+            labels, found = cc3d.connected_components(mask, connectivity=26, out_dtype=np.uint32, return_N=True)
+            if start not in self.before:
+                self.before[start] = self.count - 1
+                self.count += found
+            self._last = start, labels
+        return self._last[1], self.before[start]
 
 
 class _Chosen:
-    """Where the labels of a mask's slabs are among those chosen."""
+    """Where a mask's components are among those chosen (boolean, by their unique labels)."""
 
-    def __init__(self, labels: _SlabLabels, chosen: np.ndarray) -> None:
-        self._labels, self._chosen, self.shape = labels, chosen, labels.shape
+    def __init__(self, slabs: _LabelledSlabs, chosen: np.ndarray) -> None:
+        self._slabs, self._chosen, self.shape = slabs, chosen, slabs.mask.shape
+        self._last_label = dict(zip(slabs.before, [*list(slabs.before.values())[1:], slabs.count - 1], strict=True))
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        return self._chosen[self._labels.read(start, stop)[: stop - start]]
+        chosen = self._chosen[self._slabs.before[start] + 1 : self._last_label[start] + 1]
+        if chosen.all():  # mostly; then there is nothing to tell apart
+            return self._slabs.mask.rows(start, stop)
+        labels, _ = self._slabs.read(start, stop)
+        return np.concatenate([[False], chosen])[labels[: stop - start]]
 
 
 def _linked(links: list[np.ndarray], count: int) -> np.ndarray:
