@@ -3,17 +3,20 @@
 import json
 import os
 import random
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class FewCasesTrainer(nnUNetTrainer):
-    """nnU-Net's own training but for its length, learning rate and seed.
+    """nnU-Net's own training but for its length, optimizer and seed, and in bfloat16, which CPUs have, too.
 
-    The environment variable ``benchmark_training`` holds them as JSON: num_epochs, num_iterations_per_epoch,
-    initial_lr, and the seed of initial weights and of all that is drawn in training.
+    AdamW instead of SGD, which has learned nothing yet after some hundred steps. The environment variable
+    ``benchmark_training`` holds as JSON: num_epochs, num_iterations_per_epoch, initial_lr, and the seed of initial
+    weights and of all that is drawn in training.
     """
 
     def __init__(
@@ -35,8 +38,29 @@ class FewCasesTrainer(nnUNetTrainer):
         np.random.seed(seed)
         torch.manual_seed(seed)
 
+    def configure_optimizers(self) -> tuple:
+        """AdamW with nnU-Net's schedule."""
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.initial_lr)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def train_step(self, batch: dict) -> dict:
+        """As in nnU-Net."""
+        with _bfloat16():
+            return super().train_step(batch)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """As in nnU-Net."""
+        with _bfloat16():
+            super().perform_actual_validation(save_probabilities)
+
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802
         """As in nnU-Net; the final validation predicts once instead of once per mirroring, to save time."""
         configured = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         self.inference_allowed_mirroring_axes = None
         return configured
+
+
+@contextmanager
+def _bfloat16():
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
