@@ -20,6 +20,7 @@ from nnunetv2_supervoxel.export.trained_model import (
 )
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels
 
+_LEAKY_SLOPE = 1e-2  # that nnU-Net initialises for
 _NOT_TRANSFERRED = ".seg_layers."  # nnU-Net leaves the layers that depend on the number of classes as they are
 
 
@@ -43,7 +44,7 @@ def export_nnunet(model: TrainedModel, path: Path, channels: int | None = None, 
         if channels not in (None, available):
             raise UserError(f"Dataset {target} has {available} image channel(s), but {channels} were asked for.")
         channels = available
-    weights = with_image_channels(model, channels or model.image_channels)
+    weights = at_initial_scale(with_image_channels(model, channels or model.image_channels))
     if needed and (misfit := first_difference(_transferred(shapes_of(weights)), _transferred(needed))):
         raise UserError(
             f"The network of dataset {target} is another one: {misfit}. Give it the plans of the pretraining with "
@@ -71,6 +72,29 @@ def with_image_channels(model: TrainedModel, channels: int) -> Weights:
                 weight = weight.mean(dim=1, keepdim=True).repeat_interleave(channels, dim=1) * (trained / channels)
         adapted[name] = weight.clone()
     return adapted
+
+
+def at_initial_scale(weights: Weights) -> Weights:
+    """The weights with every normalised convolution as large as nnU-Net initialises it (He et al., 2015).
+
+    The network's response stays what it is, because a normalisation takes the scale of its input out. But an
+    optimizer's step counts relative to the weights, which have grown in training: with the learning rate of a training
+    from scratch they would move too slowly (see scripts/benchmark_pretraining.py).
+    """
+    scaled = dict(weights)
+    gain = torch.nn.init.calculate_gain("leaky_relu", _LEAKY_SLOPE)
+    for name, weight in weights.items():
+        block = name.removesuffix("conv.weight")
+        # With running statistics, as batch normalisation has them, the scale is not taken out.
+        normalised = f"{block}norm.weight" in weights and f"{block}norm.running_mean" not in weights
+        if block == name or not normalised or not weight.any():
+            continue
+        factor = gain * (weight.numel() / weight[0].numel()) ** 0.5 / weight.norm()
+        for same in ("conv", "all_modules.0"):  # nnU-Net's blocks name their convolution twice
+            for part in (f"{block}{same}.weight", f"{block}{same}.bias"):
+                if part in weights:
+                    scaled[part] = weights[part] * factor
+    return scaled
 
 
 def _target(model: TrainedModel, target: str) -> tuple[int, dict[str, tuple[int, ...]]]:

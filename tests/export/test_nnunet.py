@@ -11,7 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.export.nnunet import export_nnunet, with_image_channels
+from nnunetv2_supervoxel.export.nnunet import at_initial_scale, export_nnunet, with_image_channels
 
 STEM = "encoder.stages.0.0.convs.0.conv.weight"
 
@@ -29,13 +29,43 @@ def test_nnunet_loads_every_layer_but_the_last(model, tmp_path, channels):
     target = network(model.plans, "3d_tiny", channels, 5)
     before = {name: value.clone() for name, value in target.state_dict().items()}
     load_pretrained_weights(target, tmp_path / "weights.pth")
-    expected = with_image_channels(model, channels)
+    expected = at_initial_scale(with_image_channels(model, channels))
     for name, value in target.state_dict().items():
         assert torch.equal(value, before[name] if ".seg_layers." in name else expected[name])
-    assert torch.equal(
-        target.state_dict()["encoder.stages.1.0.convs.0.conv.weight"],
-        model.weights["encoder.stages.1.0.convs.0.conv.weight"],
-    )
+    loaded, trained = (weights["encoder.stages.1.0.convs.0.conv.weight"] for weights in (expected, model.weights))
+    assert torch.allclose(loaded / loaded.norm(), trained / trained.norm())
+
+
+def residual_plans(plans):
+    plans = json.loads(json.dumps(plans))
+    architecture = plans["configurations"]["3d_tiny"]["architecture"]
+    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    kwargs = architecture["arch_kwargs"]
+    kwargs["n_blocks_per_stage"] = kwargs.pop("n_conv_per_stage")
+    return plans
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+def test_the_initial_scale_changes_no_response(model, residual):
+    plans = residual_plans(model.plans) if residual else model.plans
+    torch.manual_seed(0)
+    fresh, grown, scaled = (network(plans, "3d_tiny", 1, 2).eval() for _ in range(3))
+    with torch.no_grad():
+        for parameter in grown.parameters():
+            parameter.mul_(1.7).add_(0.05 * torch.randn(parameter.shape))
+    scaled.load_state_dict(at_initial_scale(grown.state_dict()))
+    image = torch.randn(1, 1, 16, 24, 32)
+    with torch.inference_mode():
+        for one, other in zip(scaled(image), grown(image), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    grown, changed = dict(grown.named_parameters()), set()
+    for (name, weight), initial in zip(scaled.named_parameters(), fresh.parameters(), strict=True):
+        if not torch.equal(weight, grown[name]):
+            changed.add(name)
+            if name.endswith("weight"):
+                assert float(weight.norm()) == pytest.approx(float(initial.norm()), rel=0.15)  # He's, which is drawn
+    convolutions = {name for name in grown if name.endswith((".conv.weight", ".conv.bias"))}
+    assert changed == convolutions
 
 
 def test_the_same_image_in_all_channels_gives_the_same_response(model):
@@ -48,11 +78,7 @@ def test_the_same_image_in_all_channels_gives_the_same_response(model):
 
 
 def test_residual_encoders_too(model):
-    plans = json.loads(json.dumps(model.plans))
-    architecture = plans["configurations"]["3d_tiny"]["architecture"]
-    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-    kwargs = architecture["arch_kwargs"]
-    kwargs["n_blocks_per_stage"] = kwargs.pop("n_conv_per_stage")
+    plans = residual_plans(model.plans)
     weights = network(plans, "3d_tiny", 8, 2).state_dict()
     adapted = with_image_channels(replace(model, plans=plans, weights=weights), 2)
     target = network(plans, "3d_tiny", 2, 2)
