@@ -22,3 +22,15 @@ def share_machine() -> None:
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def take_threads_asked_for() -> None:
+    """As many PyTorch threads as OMP_NUM_THREADS says, if it is set.
+
+    nnUNetv2_train takes every core for a training on the CPU; two trainings side by side then slow each other down.
+    """
+    import torch  # only here: `share_machine` must come before it
+
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        torch.set_num_threads(int(asked))

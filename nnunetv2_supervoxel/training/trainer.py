@@ -25,6 +25,7 @@ from torch import distributed as dist
 
 from nnunetv2_supervoxel.config import PromptTrainingConfig, load_config
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.machine import take_threads_asked_for
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.shipped import find_config
@@ -67,6 +68,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         config = load_config(find_config(config_name), PromptTrainingConfig) if config_name else PromptTrainingConfig()
         _check_configuration(plans, configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        take_threads_asked_for()
         self.config = config
         self.num_epochs = self.fixed_epochs or config.num_epochs
         self.num_iterations_per_epoch = config.num_iterations_per_epoch

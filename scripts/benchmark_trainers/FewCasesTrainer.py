@@ -10,6 +10,8 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_supervoxel.machine import take_threads_asked_for
+
 
 class FewCasesTrainer(nnUNetTrainer):
     """nnU-Net's own training but for its length, optimizer and seed, and in bfloat16, which CPUs have, too.
@@ -33,7 +35,7 @@ class FewCasesTrainer(nnUNetTrainer):
         for name, value in settings.items():
             setattr(self, name, value)
         self.num_val_iterations_per_epoch = 1
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # nnUNetv2_train takes all of them for every run
+        take_threads_asked_for()
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
