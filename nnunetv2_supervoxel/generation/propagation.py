@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -37,16 +38,25 @@ on a CPU from two threads, one for each direction.
 
 
 class Track:
-    """One object's masks, slice by slice, each kept as the bits in its bounding box."""
+    """One object's masks, slice by slice, each kept as the bits in its bounding box.
+
+    All bits lie in one buffer: as thousands of small arrays they would lie scattered among the tensors of tracking, and
+    the memory between them couldn't be used again for large ones.
+    """
 
     def __init__(self) -> None:
-        self._crops: dict[int, tuple[tuple[slice, ...], np.ndarray]] = {}
+        self._bits = bytearray()
+        self._crops: dict[int, tuple[tuple[slice, ...], int]] = {}  # box, and where its bits begin
+        self._lock = Lock()  # two directions are tracked at the same time
 
     def __setitem__(self, frame: int, mask: np.ndarray) -> None:
         """Set the mask (h, w) of a slice."""
         box = bounding_box(mask)
         if box is not None:
-            self._crops[frame] = box, np.packbits(mask[box], axis=1)
+            bits = np.packbits(mask[box], axis=1)
+            with self._lock:
+                self._crops[frame] = box, len(self._bits)
+                self._bits += bits.data
 
     def box(self) -> tuple[slice, slice, slice] | None:
         """Bounding box of the whole object; None if it is empty."""
@@ -62,15 +72,21 @@ class Track:
         for frame in range(box[0].start, box[0].stop):
             if frame not in self._crops:
                 continue
-            crop, bits = self._crops[frame]
+            crop, start = self._crops[frame]
             both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(crop, box[1:], strict=True)]
             if any(side.start >= side.stop for side in both):
                 continue
             rows, columns = (slice(b.start - c.start, b.stop - c.start) for b, c in zip(both, crop, strict=True))
-            unpacked = np.unpackbits(bits[rows], axis=1, count=columns.stop)
+            unpacked = np.unpackbits(self._rows(crop, start)[rows], axis=1, count=columns.stop)
             place = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(both, box[1:], strict=True))
             mask[(frame - box[0].start, *place)] = unpacked[:, columns]
         return mask
+
+    def _rows(self, crop: tuple[slice, ...], start: int) -> np.ndarray:
+        """The bits of a crop, packed along its rows."""
+        height, width = (side.stop - side.start for side in crop)
+        shape = height, -(-width // 8)
+        return np.frombuffer(self._bits, np.uint8, shape[0] * shape[1], start).reshape(shape)
 
 
 @dataclass
