@@ -24,6 +24,13 @@ def share_machine() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
+def trim_heap() -> None:
+    """Give back to the system what was freed; glibc keeps it, as long as anything lies behind it."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def take_threads_asked_for() -> None:
     """As many PyTorch threads as OMP_NUM_THREADS says, if it is set.
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from unittest import mock
 
 import benchmarking
 import numpy as np
 import torch
 from sam2.modeling.sam2_base import SAM2Base
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.checkpoints.architectures import SAM2_ARCHITECTURES, build_sam2
@@ -27,8 +26,13 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.generation import propagation
 from nnunetv2_supervoxel.generation.propagation import Propagator
 
-PER_FRAME = ("ImageEncoder",)
-PER_OBJECT = ("MemoryAttention", "MaskDecoder", "MemoryEncoder")
+# Part: class of the module that the counter finds it under.
+PER_FRAME = {"image encoder": "ImageEncoder"}
+PER_OBJECT = {
+    "memory attention": "_MemoryAttentionOfObjects",
+    "mask decoder": "MaskDecoder",
+    "memory encoder": "MemoryEncoder",
+}
 
 
 def main() -> None:
@@ -44,7 +48,9 @@ def main() -> None:
     benchmarking.report(rows, {}, None)
 
     rate = _matrix_rate(model.device, Propagator(model)._bfloat16)
-    total = arguments.frames * (operations["ImageEncoder"] + arguments.objects * sum(operations[p] for p in PER_OBJECT))
+    total = arguments.frames * (
+        operations["image encoder"] + arguments.objects * sum(operations[p] for p in PER_OBJECT)
+    )
     runs = []
     for label, batch in (("all objects in one batch", arguments.objects), ("one by one", 1)):
         seconds = _seconds(model, arguments, batch)
@@ -76,14 +82,27 @@ def _load(checkpoint: str, device: str) -> SAM2Base:
 
 
 def _operations(model: SAM2Base, arguments: argparse.Namespace) -> dict[str, float]:
-    """Operations per frame of the image encoder, per frame and object of the others, over the same frames."""
+    """Operations per frame of the image encoder, per frame and object of the others, over the same frames.
+
+    Raises:
+        SystemExit: a part was not found by the name of its class.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the counter sees its own thread only
-    with FlopCounterMode(mods=model, depth=1, display=False) as counter:
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations}
+    with FlopCounterMode(depth=1, display=False, custom_mapping=attention) as counter:
         _propagate(model, arguments, objects=1, batch=1)
     torch.set_num_threads(threads)
-    counts = Counter({part: sum(found.values()) for part, found in counter.get_flop_counts().items()})
-    return {part: counts[part] / arguments.frames for part in (*PER_FRAME, *PER_OBJECT)}
+    found = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
+    parts = PER_FRAME | PER_OBJECT
+    if missing := [name for name in parts.values() if not found.get(name)]:
+        raise SystemExit(f"No operations were counted for {', '.join(missing)}; was a class renamed?")
+    return {part: found[name] / arguments.frames for part, name in parts.items()}
+
+
+def _attention_operations(query: tuple, key: tuple, value: tuple, *_: object, **__: object) -> int:
+    """Of the attention that PyTorch has on CPUs, from shapes; the counter doesn't know it."""
+    return sdpa_flop_count(query, key, value)
 
 
 def _matrix_rate(device: torch.device, bfloat16: bool, size: int = 2048) -> float:

@@ -20,6 +20,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.generation.lean_sam2 import make_lean
 from nnunetv2_supervoxel.generation.memory import free_memory, halve_until_it_fits, is_out_of_memory
+from nnunetv2_supervoxel.machine import trim_heap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -147,6 +148,7 @@ class Propagator:
                 lambda batch: self._in_batches(read_frame, frames, seeds, keyframe, batch, self._device),
                 self._objects_per_batch,
             )
+            trim_heap()  # components and files need memory of other sizes
             return tracks
         except Exception as error:
             if not is_out_of_memory(error) or self._device.type == "cpu":
