@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-_SLAB_VOXELS = 1 << 21
+_SLAB_VOXELS = 1 << 20
 
 
 class Slabs(Protocol):
@@ -24,7 +24,7 @@ class Slabs(Protocol):
 
 
 def slab_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """First row of each slab, and one past its last: some two million voxels, and a multiple of 8 rows but at the end.
+    """First row of each slab, and one past its last: some million voxels, and a multiple of 8 rows but at the end.
 
     So the bits of all slabs, one behind the other, are those of the whole.
     """
