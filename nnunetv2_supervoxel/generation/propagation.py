@@ -57,7 +57,7 @@ class Track:
             bits = np.packbits(mask[box], axis=1)
             with self._lock:
                 self._crops[frame] = box, len(self._bits)
-                self._bits += bits.data
+                self._bits += bits.tobytes()  # row by row, in whatever order torch left the mask
 
     def box(self) -> tuple[slice, slice, slice] | None:
         """Bounding box of the whole object; None if it is empty."""

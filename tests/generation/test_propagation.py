@@ -220,6 +220,14 @@ def test_a_track_gives_back_its_masks(rng: np.random.Generator) -> None:
     assert not track.in_box(beside).any()
 
 
+def test_a_track_takes_a_mask_in_any_order_of_memory(rng: np.random.Generator) -> None:
+    mask = rng.random((34, 22)) < 0.5
+    mask[[0, -1]] = mask[:, [0, -1]] = True  # as large as the slice, so that numpy keeps the order
+    track = Track()
+    track[3] = np.asfortranarray(mask)
+    np.testing.assert_array_equal(track.in_box(track.box()), mask[None])
+
+
 def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
     model = propagator._model
