@@ -1,7 +1,7 @@
 """SAM 2's modules, arranged so that many objects on one slice cost less; up to rounding, what they compute is the same.
 
-The official ones repeat for every object what only depends on the image, walk over feature maps several times to
-normalise them, and hold what all objects attend to at once.
+The official ones repeat for every object what only depends on the image, enlarge masks that aren't chosen, normalise
+feature maps by the general way, and hold what all objects attend to at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
-OBJECTS_AT_ONCE = 8  # on a CPU: their keys and values stay small, and near the core
+OBJECTS_AT_ONCE = 8  # on a CPU: what they need stays small, and near the core
+_FEW_CHANNELS = 16  # of which `layer_norm`, which works voxel by voxel, makes little use
 
 
 def make_lean(model: SAM2Base) -> SAM2Base:
@@ -24,11 +25,25 @@ def make_lean(model: SAM2Base) -> SAM2Base:
                 setattr(parent, name, _ChannelNorm(child))
     if isinstance(model.memory_attention, MemoryAttention):
         model.memory_attention = _MemoryAttentionOfObjects(model.memory_attention)
+    if not model.sam_mask_decoder._forward_hooks:
+        model.sam_mask_decoder.register_forward_hook(_best_mask)
     return model
 
 
+def objects_at_once(objects: int, device: torch.device) -> int:
+    """In groups of how many objects a batch of them is best worked on."""
+    return min(objects, OBJECTS_AT_ONCE) if device.type == "cpu" else objects
+
+
+def _best_mask(_: nn.Module, __: tuple, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Of the decoder's masks the one that `SAM2Base` would choose, which then enlarges one instead of three."""
+    masks, ious, tokens, object_scores = output
+    best = torch.arange(len(ious), device=ious.device)[:, None], ious.argmax(1, keepdim=True)
+    return masks[best], ious[best], tokens[best] if tokens.shape[1] > 1 else tokens, object_scores
+
+
 class _ChannelNorm(nn.Module):
-    """`LayerNorm2d` in one pass."""
+    """`LayerNorm2d`, in one pass where there are many channels."""
 
     def __init__(self, official: LayerNorm2d) -> None:
         super().__init__()
@@ -36,6 +51,10 @@ class _ChannelNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (n, c, h, w) over its channels."""
+        if x.shape[1] <= _FEW_CHANNELS:
+            centred = x - x.mean(1, keepdim=True)
+            scale = centred.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
+            return centred.mul_(scale).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
         normalised = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return normalised.permute(0, 3, 1, 2)
 
@@ -67,7 +86,7 @@ class _MemoryAttentionOfObjects(nn.Module):
         position = position.expand(objects, -1, -1)
         memory, memory_pos = memory.transpose(0, 1), memory_pos.transpose(0, 1)
 
-        at_once = OBJECTS_AT_ONCE if memory.device.type == "cpu" else objects
+        at_once = objects_at_once(objects, memory.device)
         parts = zip(*(whole.split(at_once) for whole in (image, position, memory, memory_pos)), strict=True)
         attended = [self._to_memories(*part, num_obj_ptr_tokens) for part in parts]
         return torch.cat(attended).transpose(0, 1)

@@ -12,20 +12,21 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from sam2.modeling.sam2_base import SAM2Base
 
 from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.generation.lean_sam2 import make_lean
+from nnunetv2_supervoxel.generation.lean_sam2 import make_lean, objects_at_once
 from nnunetv2_supervoxel.generation.memory import free_memory, halve_until_it_fits, is_out_of_memory
 from nnunetv2_supervoxel.machine import trim_heap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-FRAMES_AT_ONCE = 4  # slices that the image encoder takes at once, and by how many it may run ahead of the objects
+FRAMES_AT_ONCE = 2  # slices that the image encoder takes at once, and by how many it may run ahead of the objects
 
 # What `track_step` gives for every object, and is read here.
 _OF_OBJECTS = ("pred_masks_high_res", "obj_ptr", "object_score_logits")
@@ -173,7 +174,7 @@ class Propagator:
             [features] = self._encode([read_frame(keyframe)])
             seeded = self._seed(features, seeds, keyframe, frames)
             masks = self._to_image(seeded["pred_masks"], seeds.shape[1:])
-        for track, mask in zip(tracks, masks.cpu().numpy(), strict=True):
+        for track, mask in zip(tracks, masks, strict=True):
             track[keyframe] = mask
 
         def follow(order: range) -> None:
@@ -191,7 +192,7 @@ class Propagator:
         order: range,
         frames: int,
         bank: _MemoryBank,
-        before: torch.Tensor,
+        before: np.ndarray,
         tracks: list[Track],
     ) -> None:
         """Track in one direction; `before` (objects, h, w) are the masks on the keyframe."""
@@ -209,13 +210,14 @@ class Propagator:
                 **features.expanded(len(alive)),
             )
             masks = self._to_image(output["pred_masks"], before.shape[1:])
-            going_on = torch.nonzero(_touching(before, masks)).flatten()
+            going_on = np.flatnonzero(_touching(before, masks))
             if len(going_on) < len(alive):
-                bank.keep(going_on)
+                kept = torch.from_numpy(going_on).to(self._device)
+                bank.keep(kept)
                 masks = masks[going_on]
-                output = {key: value[going_on] for key, value in output.items() if key in _OF_OBJECTS}
-                alive = [alive[i] for i in going_on.tolist()]
-            for index, mask in zip(alive, masks.cpu().numpy(), strict=True):
+                output = {key: value[kept] for key, value in output.items() if key in _OF_OBJECTS}
+                alive = [alive[i] for i in going_on]
+            for index, mask in zip(alive, masks, strict=True):
                 tracks[index][frame] = mask
             if not alive or frame == order[-1]:
                 return
@@ -263,13 +265,19 @@ class Propagator:
 
         It is left out of `track_step` itself, so that it isn't done for objects that end on this slice.
         """
-        output["maskmem_features"], output["maskmem_pos_enc"] = self._model._encode_new_memory(
-            current_vision_feats=features.expanded(len(masks))["current_vision_feats"],
-            feat_sizes=features.sizes,
-            pred_masks_high_res=masks,
-            object_score_logits=output["object_score_logits"],
-            is_mask_from_pts=from_points,
-        )
+        at_once = objects_at_once(len(masks), masks.device)
+        encoded = [
+            self._model._encode_new_memory(
+                current_vision_feats=features.expanded(len(part))["current_vision_feats"],
+                feat_sizes=features.sizes,
+                pred_masks_high_res=part,
+                object_score_logits=scores,
+                is_mask_from_pts=from_points,
+            )
+            for part, scores in zip(masks.split(at_once), output["object_score_logits"].split(at_once), strict=True)
+        ]
+        output["maskmem_features"] = torch.cat([memories for memories, _ in encoded])
+        output["maskmem_pos_enc"] = encoded[0][1]  # the same for all objects
 
     def _encode(self, frames: Sequence[np.ndarray]) -> list[_Features]:
         """Resize slices to the model's square, normalise, and run the image encoder on all of them at once.
@@ -291,9 +299,10 @@ class Propagator:
         ]
 
     @staticmethod
-    def _to_image(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Low-resolution logits (objects, 1, h/4, w/4) as masks (objects, *size)."""
-        return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)[:, 0] > 0
+    def _to_image(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+        """Low-resolution logits (objects, 1, h/4, w/4) as boolean masks (objects, *size)."""
+        enlarged = F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+        return (enlarged > 0).cpu().numpy()
 
     def _autocast(self) -> AbstractContextManager:
         return torch.autocast(self._device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
@@ -341,7 +350,7 @@ class _MemoryBank:
         objects = len(output["obj_ptr"])
         return {
             "maskmem_features": output["maskmem_features"].to(self._device, torch.bfloat16),
-            # The same for all objects, so one copy seen several times.
+            # One copy seen several times.
             "maskmem_pos_enc": [part[:1].expand(objects, -1, -1, -1) for part in output["maskmem_pos_enc"]],
             "obj_ptr": output["obj_ptr"],
         }
@@ -366,11 +375,9 @@ def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: 
             torch.set_num_threads(threads)  # it is this thread's setting, and at the same time the default for new ones
 
 
-def _touching(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def _touching(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Whether masks (objects, h, w) on neighbouring slices are 26-adjacent: boolean (objects,)."""
-    touching = (before & after).flatten(1).any(1)
-    rest = torch.nonzero(~touching).flatten()
-    if len(rest):  # few: an object rarely leaves its place within one slice
-        reach = F.max_pool2d(before[rest, None].float(), kernel_size=3, stride=1, padding=1)[:, 0] > 0
-        touching[rest] = (reach & after[rest]).flatten(1).any(1)
+    touching = (before & after).any(axis=(1, 2))
+    for i in np.flatnonzero(~touching):  # few: an object rarely leaves its place within one slice
+        touching[i] = (cv2.dilate(before[i].view(np.uint8), np.ones((3, 3), np.uint8)) & after[i]).any()
     return touching

@@ -51,6 +51,27 @@ def test_memory_attention_of_many_objects(official, lean, shared):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_best_of_several_masks(official, lean):
+    generator = torch.Generator().manual_seed(0)
+    pixels, channels = official.sam_image_embedding_size, official.hidden_dim
+    inputs = {
+        "backbone_features": 10
+        * torch.randn(OBJECTS, channels, 1, 1, generator=generator).expand(-1, -1, pixels, pixels),
+        "high_res_features": [
+            torch.randn(OBJECTS, channels // shrink, pixels * scale, pixels * scale, generator=generator)
+            for shrink, scale in ((8, 4), (4, 2))
+        ],
+        "multimask_output": True,
+    }
+    with torch.inference_mode():
+        several, _, ious, *expected = official._forward_sam_heads(**inputs)
+        enlarged, _, _, *found = lean._forward_sam_heads(**inputs)
+    assert (several.shape[1], enlarged.shape[1]) == (3, 1)
+    assert len(ious.argmax(1).unique()) > 1, "one mask that always wins proves nothing"
+    for part, of_official in zip(found, expected, strict=True):  # masks, enlarged masks, object pointers, object scores
+        torch.testing.assert_close(part, of_official, rtol=1e-4, atol=1e-3)
+
+
 def test_norms_of_feature_maps(official, lean):
     found = 0
     for name, module in official.named_modules():
