@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
@@ -80,6 +81,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         self.real_label_manager = self.label_manager
         self.label_manager = self.plans_manager.get_label_manager({"labels": {"background": 0, "object": 1}})
         self.logger.local_logger = PromptLogger(self.logger.local_logger.verbose)
+        cv2.setNumThreads(0)  # users draw on slices so small that waking a thread takes longer than the work
         self.user = SimulatedUser(config.interactions, config.point_radius)
         self.users_rng = np.random.default_rng()
         self.rounds_rng = np.random.default_rng(0)
