@@ -27,6 +27,7 @@ def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random
     within = wrong[box]
     kinds = within.view(np.uint8) + (within & target[box])  # 0 right, 1 too much, 2 missing
     labels = cc3d.connected_components(kinds, connectivity=26)
-    region = np.zeros_like(wrong)
-    region[box] = labels == weighted_choice(np.bincount(labels[within]), rng)
-    return region
+    voxels = np.bincount(labels.ravel())
+    voxels[0] = 0  # what is right
+    wrong[box] = labels == weighted_choice(voxels, rng)
+    return wrong
