@@ -1,6 +1,9 @@
 """Where nnU-Net looks for trainers (``nnUNet_extTrainer``): SupervoxelPromptTrainer, and one for each usual length."""
 
+from nnunetv2_supervoxel.errors import tell_user_errors_plainly
 from nnunetv2_supervoxel.training.trainer import SupervoxelPromptTrainer
+
+tell_user_errors_plainly()
 
 
 class SupervoxelPromptTrainer_1epoch(SupervoxelPromptTrainer):

@@ -100,6 +100,21 @@ def test_the_command_trains_a_fold_with_workers(prompt_training, run):
     assert "-d 997 -p nnUNetPlans -c 3d_tiny" in done.stderr
 
 
+def test_the_command_tells_what_is_wrong_with_a_config(prompt_training, run, tmp_path):
+    prompt_training()
+    config = tmp_path / "wrong.yaml"
+    config.write_text("max_rounds: many\n")
+    done = run(
+        *("nnUNetv2_train", 997, "3d_tiny", "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu"),
+        nnUNet_supervoxel_training_config=str(config),
+    )
+    assert done.returncode == 1
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert str(config) in told
+    assert "max_rounds" in told
+    assert "Traceback" not in done.stderr
+
+
 def test_one_bad_case_does_not_end_the_validation(prompt_training, make_trainer, monkeypatch):
     results = prompt_training()
     trainer = make_trainer()
