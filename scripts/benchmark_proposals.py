@@ -1,4 +1,5 @@
-"""Where SAM's automatic mask generator spends its time on one slice: encoder, decoder, upsampling, everything else.
+"""SAM's automatic mask generator on one slice, the official one and ours, with the same points and thresholds: where
+each spends its time (encoder, decoder, upsampling, everything else), and whether the masks are the same.
 
 python scripts/benchmark_proposals.py                                                  # tiny checkpoints
 python scripts/benchmark_proposals.py --config configs/config.yaml --device cuda       # the checkpoint named there
@@ -15,11 +16,12 @@ from unittest import mock
 import benchmarking
 import numpy as np
 import torch
+from segment_anything import SamAutomaticMaskGenerator
 
 from nnunetv2_supervoxel import GenerationConfig, load_config
 from nnunetv2_supervoxel.checkpoints import load_sam
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
-from nnunetv2_supervoxel.generation.proposals import Proposer
+from nnunetv2_supervoxel.generation.proposals import Proposal, Proposer, _MaskGenerator
 from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.shipped import find_config
 
@@ -28,14 +30,29 @@ def main() -> None:
     arguments = _parse()
     config = load_config(find_config(arguments.config), GenerationConfig)
     model = load_sam(config.sam1_checkpoint, arguments.device).model
-    propose = Proposer(model, config)
     volume = make_phantom((24, *arguments.size), np.random.default_rng(arguments.seed)).image[None]
     image = to_uint8_rgb(IntensityWindow.of(volume, config.intensity_percentiles)(volume[:, 12]))
 
-    predictor, seconds = propose._generator.predictor, Counter()
+    ours, of_ours = _run(Proposer(model, config), image, "_decode")
+    with mock.patch.object(_MaskGenerator, "_process_batch", SamAutomaticMaskGenerator._process_batch):
+        usual, of_usual = _run(Proposer(model, config), image, "predict_torch")
+    rows = [
+        {"part": part, "usual s": usual[part], "ours s": ours[part], "times faster": usual[part] / ours[part]}
+        for part in usual
+    ]
+    same = sum(np.array_equal(one.mask, other.mask) for one, other in zip(of_usual, of_ours, strict=False))
+    settings = {"config": config.model_dump(mode="json"), "device": arguments.device, "size": arguments.size}
+    benchmarking.report(rows, settings | {"proposals": [len(of_usual), len(of_ours)], "same": same}, arguments.json)
+    print(f"\n{len(of_usual)} proposals and {len(of_ours)}, {same} of them the same")
+
+
+def _run(propose: Proposer, image: np.ndarray, decoding: str) -> tuple[dict[str, float], list[Proposal]]:
+    """Seconds by part, and the proposals; `decoding` is the method in which masks are predicted."""
+    generator, seconds = propose._generator, Counter()
+    predictor, model = generator.predictor, generator.predictor.model
     with (
         _timing(predictor, "set_image", seconds, model.device),
-        _timing(predictor, "predict_torch", seconds, model.device),
+        _timing(generator if hasattr(generator, decoding) else predictor, decoding, seconds, model.device),
         _timing(model, "postprocess_masks", seconds, model.device),
     ):
         propose(image)  # warm
@@ -43,16 +60,17 @@ def main() -> None:
         start = time.perf_counter()
         proposals = propose(image)
         total = time.perf_counter() - start
+    decoder, enlarging = seconds[decoding], seconds["postprocess_masks"]
+    if decoding == "predict_torch":  # which enlarges, too
+        decoder -= enlarging
     parts = {
         "image encoder": seconds["set_image"],
-        "prompt encoder and mask decoder": seconds["predict_torch"] - seconds["postprocess_masks"],
-        "upsampling of masks": seconds["postprocess_masks"],
-        "filtering, run-length coding, suppression": total - seconds["set_image"] - seconds["predict_torch"],
+        "prompt encoder and mask decoder": decoder,
+        "upsampling of masks": enlarging,
+        "filtering, run-length coding, suppression": total - seconds["set_image"] - decoder - enlarging,
+        "all": total,
     }
-    rows = [{"part": part, "s": spent, "share": spent / total} for part, spent in parts.items()]
-    settings = {"config": config.model_dump(mode="json"), "device": arguments.device, "size": arguments.size}
-    benchmarking.report(rows, settings | {"proposals": len(proposals), "seconds": total}, arguments.json)
-    print(f"\n{len(proposals)} proposals in {total:.2f} s")
+    return parts, proposals
 
 
 def _timing(owner: object, name: str, seconds: Counter, device: torch.device) -> mock._patch:
