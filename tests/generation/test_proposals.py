@@ -48,13 +48,19 @@ def test_thresholds_and_areas_are_kept(
     assert len(Proposer(brain_generator._propose._generator.predictor.model, smaller)(brain_slice)) < len(found)
 
 
-@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stability_score_thresh": 1.0, "stability_score_offset": 50.0},
+        {"stability_score_thresh": 1.0, "stability_score_offset": 50.0, "crop_n_layers": 1},
+        {"pred_iou_thresh": 1.0},
+    ],
+    ids=["unstable", "unstable in crops", "unsure"],
+)
 def test_nothing_above_the_thresholds_is_no_error(
-    brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray, layers: int
+    brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray, settings: dict
 ) -> None:
-    config = brain_config.model_copy(
-        update={"stability_score_thresh": 1.0, "stability_score_offset": 50.0, "crop_n_layers": layers}
-    )
+    config = brain_config.model_copy(update=settings)
     assert Proposer(brain_generator._propose._generator.predictor.model, config)(brain_slice) == []
 
 
