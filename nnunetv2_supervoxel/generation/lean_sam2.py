@@ -51,7 +51,7 @@ class _ChannelNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (n, c, h, w) over its channels."""
-        if x.shape[1] <= _FEW_CHANNELS:
+        if x.shape[1] <= _FEW_CHANNELS and x.dtype == torch.float32:  # lower precisions want `layer_norm`'s sums
             centred = x - x.mean(1, keepdim=True)
             scale = centred.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
             return centred.mul_(scale).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
