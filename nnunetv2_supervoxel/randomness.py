@@ -30,4 +30,4 @@ def weighted_choice(weights: np.ndarray | Sequence[float], rng: np.random.Genera
         rng: gives one number.
     """
     cumulated = np.cumsum(weights, dtype=np.float64)
-    return int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
+    return int(cumulated.searchsorted(rng.random() * cumulated[-1], side="right"))

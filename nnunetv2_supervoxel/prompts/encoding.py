@@ -45,7 +45,7 @@ def add_interaction(
         channels[PREVIOUS_SEGMENTATION + 1 :] *= decay
     else:
         for used in {_channel_of(one) for one in earlier if one is not None}:
-            channels[used] *= decay
+            channels[used].mul_(decay)
     into, part = [], []
     for start, length, size in zip(interaction.origin, interaction.stamp.shape, channels.shape[1:], strict=True):
         first, last = max(0, start), min(size, start + length)
@@ -54,7 +54,8 @@ def add_interaction(
         into.append(slice(first, last))
         part.append(slice(first - start, last - start))
     view = channels[(_channel_of(interaction), *into)]
-    torch.maximum(view, torch.tensor(interaction.stamp[tuple(part)]).to(view), out=view)
+    stamp = torch.from_numpy(interaction.stamp[tuple(part)].copy())
+    torch.maximum(view, stamp.to(view), out=view)
 
 
 def _channel_of(interaction: Interaction) -> int:
