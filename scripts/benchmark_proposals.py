@@ -33,9 +33,9 @@ def main() -> None:
     volume = make_phantom((24, *arguments.size), np.random.default_rng(arguments.seed)).image[None]
     image = to_uint8_rgb(IntensityWindow.of(volume, config.intensity_percentiles)(volume[:, 12]))
 
-    ours, of_ours = _run(Proposer(model, config), image, "_decode")
+    ours, of_ours = _run(Proposer(model, config), image)
     with mock.patch.object(_MaskGenerator, "_process_batch", SamAutomaticMaskGenerator._process_batch):
-        usual, of_usual = _run(Proposer(model, config), image, "predict_torch")
+        usual, of_usual = _run(Proposer(model, config), image)
     rows = [
         {"part": part, "usual s": usual[part], "ours s": ours[part], "times faster": usual[part] / ours[part]}
         for part in usual
@@ -46,13 +46,14 @@ def main() -> None:
     print(f"\n{len(of_usual)} proposals and {len(of_ours)}, {same} of them the same")
 
 
-def _run(propose: Proposer, image: np.ndarray, decoding: str) -> tuple[dict[str, float], list[Proposal]]:
-    """Seconds by part, and the proposals; `decoding` is the method in which masks are predicted."""
-    generator, seconds = propose._generator, Counter()
-    predictor, model = generator.predictor, generator.predictor.model
+def _run(propose: Proposer, image: np.ndarray) -> tuple[dict[str, float], list[Proposal]]:
+    """Seconds by part, and the proposals."""
+    predictor, seconds = propose._generator.predictor, Counter()
+    model = predictor.model
     with (
         _timing(predictor, "set_image", seconds, model.device),
-        _timing(generator if hasattr(generator, decoding) else predictor, decoding, seconds, model.device),
+        _timing(model.prompt_encoder, "forward", seconds, model.device),
+        _timing(model.mask_decoder, "forward", seconds, model.device),
         _timing(model, "postprocess_masks", seconds, model.device),
     ):
         propose(image)  # warm
@@ -60,14 +61,11 @@ def _run(propose: Proposer, image: np.ndarray, decoding: str) -> tuple[dict[str,
         start = time.perf_counter()
         proposals = propose(image)
         total = time.perf_counter() - start
-    decoder, enlarging = seconds[decoding], seconds["postprocess_masks"]
-    if decoding == "predict_torch":  # which enlarges, too
-        decoder -= enlarging
     parts = {
         "image encoder": seconds["set_image"],
-        "prompt encoder and mask decoder": decoder,
-        "upsampling of masks": enlarging,
-        "filtering, run-length coding, suppression": total - seconds["set_image"] - decoder - enlarging,
+        "prompt encoder and mask decoder": seconds["forward"],
+        "upsampling of masks": seconds["postprocess_masks"],
+        "filtering, run-length coding, suppression": total - sum(seconds.values()),
         "all": total,
     }
     return parts, proposals
