@@ -176,7 +176,8 @@ def export_command() -> int:
     """`nnUNetv2_supervoxel_export`."""
     parser = _parser(
         "Export a trained prompt model: as a model folder for nnInteractive (napari, MITK, Slicer), or as pretrained "
-        "weights for nnUNetv2_train -pretrained_weights.",
+        "weights: nnunet for nnUNetv2_train -pretrained_weights (same plans), nnssl for nnU-Net's fine-tuning from "
+        "nnssl checkpoints (other plans; needs nnU-Net's development version).",
         "example: nnUNetv2_supervoxel_export -d 990 -c 3d_fullres -o my_model --format nninteractive",
     )
     parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset trained on")
@@ -192,20 +193,25 @@ def export_command() -> int:
         "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint's file name (default: %(default)s)"
     )
     parser.add_argument(
-        "-o", required=True, type=Path, metavar="OUT", help="nninteractive: folder to make; nnunet: .pth file to write"
+        "-o", required=True, type=Path, metavar="OUT", help="nninteractive: folder to make; else .pth file to write"
     )
-    parser.add_argument("--format", required=True, choices=("nninteractive", "nnunet"), help="for whom")
+    parser.add_argument("--format", required=True, choices=("nninteractive", "nnunet", "nnssl"), help="for whom")
     parser.add_argument("--license", metavar="TEXT", help="nninteractive: licence of the weights, shown to users")
-    parser.add_argument("--channels", type=int, metavar="N", help="nnunet: image channels of the target dataset")
     parser.add_argument(
-        "--target", metavar="DATASET_ID", help="nnunet: preprocessed dataset to check the weights against"
+        "--channels", type=int, metavar="N", help="nnunet, nnssl: image channels of the dataset to fine-tune on"
+    )
+    parser.add_argument(
+        "--target",
+        metavar="DATASET_ID",
+        help="nnunet, nnssl: the dataset to fine-tune on: sets --channels; nnunet: is compared with the weights, too",
     )
     arguments = parser.parse_args()
     if arguments.channels is not None and arguments.channels < 1:
         parser.error("--channels must be at least 1")
-    for flag, belongs_to in (("license", "nninteractive"), ("channels", "nnunet"), ("target", "nnunet")):
-        if getattr(arguments, flag) is not None and arguments.format != belongs_to:
-            parser.error(f"--{flag} goes with --format {belongs_to}")
+    weights = ("nnunet", "nnssl")
+    for flag, belongs_to in (("license", ("nninteractive",)), ("channels", weights), ("target", weights)):
+        if getattr(arguments, flag) is not None and arguments.format not in belongs_to:
+            parser.error(f"--{flag} goes with --format {' or '.join(belongs_to)}")
 
     from nnunetv2_supervoxel.export.trained_model import load_trained_model
 
@@ -215,6 +221,15 @@ def export_command() -> int:
 
         export_nnunet(model, arguments.o, arguments.channels, arguments.target)
         print(f"{arguments.o}: train with nnUNetv2_train ... -pretrained_weights {arguments.o}")
+        return 0
+    if arguments.format == "nnssl":
+        from nnunetv2_supervoxel.export.nnssl import export_nnssl
+
+        takers = export_nnssl(model, arguments.o, arguments.channels, arguments.target)
+        print(
+            f"{arguments.o}: for {takers}: nnUNetv2_plan_like_dynamic ... -pc {arguments.o} or "
+            f"nnUNetv2_preprocess_like_nnssl ... -pc {arguments.o}, then nnUNetv2_train_pretrained."
+        )
         return 0
     from nnunetv2_supervoxel.export.nninteractive import NO_LICENSE, differences_in_the_session, export_nninteractive
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import blosc2
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
 from nnunetv2_supervoxel.errors import UserError
 
@@ -40,6 +42,23 @@ class Header:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
+
+
+def dataset_folder(dataset: str | int) -> Path:
+    """Where nnU-Net keeps a dataset, by its ID or name, once it is planned: its folder in $nnUNet_preprocessed.
+
+    Raises:
+        UserError: the environment variable isn't set, or there is no such dataset.
+    """
+    if not nnUNet_preprocessed.is_set():
+        raise UserError("The environment variable nnUNet_preprocessed is not set; export the folder's path.")
+    try:
+        return Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(dataset)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"There is no dataset {dataset} in {nnUNet_preprocessed}; "
+            f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
+        ) from error
 
 
 def open_preprocessed(folder: Path) -> nnUNetBaseDataset:

@@ -106,13 +106,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def network_shapes(plans: dict, configuration: str, input_channels: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights of the network that nnU-Net builds from plans; no memory is used for the weights."""
+    """Shapes of the weights of the network that nnU-Net builds from plans."""
+    return shapes_of(network_without_weights(plans, configuration, input_channels, outputs).state_dict())
+
+
+def network_without_weights(plans: dict, configuration: str, input_channels: int, outputs: int) -> torch.nn.Module:
+    """The network that nnU-Net builds from plans, on PyTorch's meta device: no memory is used for the weights."""
     manager = PlansManager(plans)
     with torch.device("meta"):
-        network = nnUNetTrainer.build_network_architecture(
+        return nnUNetTrainer.build_network_architecture(
             manager, manager.get_configuration(configuration), input_channels, outputs, True
         )
-    return shapes_of(network.state_dict())
 
 
 def shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:

@@ -12,8 +12,6 @@ from typing import Literal
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
@@ -23,7 +21,14 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.generation.memory import free_memory, is_out_of_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
-from nnunetv2_supervoxel.volumes import Volume, find_images, open_preprocessed, read_image, read_preprocessed
+from nnunetv2_supervoxel.volumes import (
+    Volume,
+    dataset_folder,
+    find_images,
+    open_preprocessed,
+    read_image,
+    read_preprocessed,
+)
 
 
 @dataclass(frozen=True)
@@ -235,23 +240,14 @@ def _locate(
     dataset: str | int, plans: str, configuration: str
 ) -> tuple[Path, Path, tuple[float, ...], tuple[int, ...]]:
     """The dataset's folder, its preprocessed folder, and spacing (z, y, x) and patch size of the configuration."""
-    if not nnUNet_preprocessed.is_set():
-        raise UserError("The environment variable nnUNet_preprocessed is not set; export the folder's path.")
-    try:
-        name = maybe_convert_to_dataset_name(dataset)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"There is no dataset {dataset} in {nnUNet_preprocessed}; "
-            f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
-        ) from error
-    folder = Path(nnUNet_preprocessed) / name
+    folder = dataset_folder(dataset)
     plans_file = folder / f"{plans}.json"
     if not plans_file.is_file():
-        raise UserError(f"{name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
+        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
     manager = PlansManager(load_json(str(plans_file)))
     if configuration not in manager.available_configurations:
         raise UserError(
-            f"The plans {plans} of {name} have no configuration '{configuration}'; "
+            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
             f"there are: {', '.join(manager.available_configurations)}."
         )
     settings = manager.get_configuration(configuration)

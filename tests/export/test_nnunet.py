@@ -7,26 +7,18 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.export.nnunet import at_initial_scale, export_nnunet, with_image_channels
+from nnunetv2_supervoxel.export.nnunet import export_nnunet
+from nnunetv2_supervoxel.export.weights import at_initial_scale, with_image_channels
 
 STEM = "encoder.stages.0.0.convs.0.conv.weight"
 
 
-def network(plans, configuration, channels, classes):
-    manager = PlansManager(plans)
-    return nnUNetTrainer.build_network_architecture(
-        manager, manager.get_configuration(configuration), channels, classes, True
-    )
-
-
 @pytest.mark.parametrize("channels", [1, 3])
-def test_nnunet_loads_every_layer_but_the_last(model, tmp_path, channels):
+def test_nnunet_loads_every_layer_but_the_last(model, network, tmp_path, channels):
     export_nnunet(model, tmp_path / "weights.pth", channels)
-    target = network(model.plans, "3d_tiny", channels, 5)
+    target = network(model.plans, channels, 5)
     before = {name: value.clone() for name, value in target.state_dict().items()}
     load_pretrained_weights(target, tmp_path / "weights.pth")
     expected = at_initial_scale(with_image_channels(model, channels))
@@ -36,20 +28,11 @@ def test_nnunet_loads_every_layer_but_the_last(model, tmp_path, channels):
     assert torch.allclose(loaded / loaded.norm(), trained / trained.norm())
 
 
-def residual_plans(plans):
-    plans = json.loads(json.dumps(plans))
-    architecture = plans["configurations"]["3d_tiny"]["architecture"]
-    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-    kwargs = architecture["arch_kwargs"]
-    kwargs["n_blocks_per_stage"] = kwargs.pop("n_conv_per_stage")
-    return plans
-
-
-@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
-def test_the_initial_scale_changes_no_response(model, residual):
-    plans = residual_plans(model.plans) if residual else model.plans
+@pytest.mark.parametrize("encoder", ["model", "residual_model"])
+def test_the_initial_scale_changes_no_response(encoder, network, request):
+    plans = request.getfixturevalue(encoder).plans
     torch.manual_seed(0)
-    fresh, grown, scaled = (network(plans, "3d_tiny", 1, 2).eval() for _ in range(3))
+    fresh, grown, scaled = (network(plans, 1, 2).eval() for _ in range(3))
     with torch.no_grad():
         for parameter in grown.parameters():
             parameter.mul_(1.7).add_(0.05 * torch.randn(parameter.shape))
@@ -77,11 +60,10 @@ def test_the_same_image_in_all_channels_gives_the_same_response(model):
     assert torch.allclose(with_image_channels(two, 1)[STEM], 4 * trained)
 
 
-def test_residual_encoders_too(model):
-    plans = residual_plans(model.plans)
-    weights = network(plans, "3d_tiny", 8, 2).state_dict()
-    adapted = with_image_channels(replace(model, plans=plans, weights=weights), 2)
-    target = network(plans, "3d_tiny", 2, 2)
+def test_residual_encoders_too(residual_model, network):
+    weights = residual_model.weights
+    adapted = with_image_channels(residual_model, 2)
+    target = network(residual_model.plans, 2, 2)
     target.load_state_dict(adapted)  # raises if a shape or a name is off
     changed = [name for name in weights if adapted[name].shape != weights[name].shape]
     assert changed
@@ -103,7 +85,7 @@ def test_a_target_with_another_network_is_refused_by_layer(model, prompt_dataset
     assert not (tmp_path / "other.pth").exists()
     with pytest.raises(UserError, match="1 image channel"):
         export_nnunet(model, tmp_path / "other.pth", channels=2, target="997")
-    with pytest.raises(UserError, match="Dataset 12 has no plans"):
+    with pytest.raises(UserError, match="There is no dataset 12"):
         export_nnunet(model, tmp_path / "other.pth", target="12")
     with pytest.raises(UserError, match=r"\.pth"):
         export_nnunet(model, tmp_path / "other")
