@@ -6,7 +6,6 @@ import cc3d
 import numpy as np
 
 from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.randomness import weighted_choice
 
 
 def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -21,13 +20,14 @@ def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random
         boolean (z, y, x): 26-connected, all inside the target or all outside. None if nothing is wrong.
     """
     wrong = target != prediction
-    box = bounding_box(wrong)
-    if box is None:
+    voxels = np.flatnonzero(wrong)
+    if not voxels.size:
         return None
-    within = wrong[box]
-    kinds = within.view(np.uint8) + (within & target[box])  # 0 right, 1 too much, 2 missing
-    labels = cc3d.connected_components(kinds, connectivity=26)
-    voxels = np.bincount(labels.ravel())
-    voxels[0] = 0  # what is right
-    wrong[box] = labels == weighted_choice(voxels, rng)
+    # The region around a voxel drawn from all wrong ones: larger regions are drawn more often, and only one kind's
+    # regions are searched for.
+    voxel = np.unravel_index(voxels[rng.integers(voxels.size)], wrong.shape)
+    wrong &= target if target[voxel] else prediction
+    box = bounding_box(wrong)
+    labels = cc3d.connected_components(wrong[box].view(np.uint8), connectivity=26, binary_image=True)
+    wrong[box] = labels == labels[tuple(index - side.start for index, side in zip(voxel, box, strict=True))]
     return wrong
