@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from nnunetv2_supervoxel.packed_mask import PackedMask
 
@@ -71,6 +72,23 @@ class SupervoxelSet:
     supervoxels: tuple[Supervoxel, ...]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of_labels(cls, labels: np.ndarray, least: int = 1, most: float = np.inf) -> SupervoxelSet:
+        """The regions of a map as supervoxels, in the order of their labels: truth, or another method's segments.
+
+        Args:
+            labels: integer (z, y, x), a region's number from 1, 0 where there is none.
+            least: voxels of the smallest region that is taken.
+            most: voxels of the largest.
+        """
+        supervoxels = []
+        for label, box in enumerate(find_objects(labels), 1):
+            mask = None if box is None else PackedMask.of(labels[box] == label)
+            if mask is not None and least <= mask.count() <= most:
+                origin = tuple(side.start for side in box)
+                supervoxels.append(Supervoxel(mask, origin, 0, origin[0], 1.0, 1.0))
+        return cls(labels.shape, tuple(supervoxels))
 
     def __len__(self) -> int:
         return len(self.supervoxels)

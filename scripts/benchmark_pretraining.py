@@ -37,10 +37,8 @@ from skimage.segmentation import slic
 from small_training import CONFIGURATION, add_configuration, environment, number, run
 
 from nnunetv2_supervoxel import store
-from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.shipped import find_config
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 from nnunetv2_supervoxel.volumes import open_preprocessed
 
 TARGET = "Dataset984_Structures"
@@ -270,13 +268,7 @@ def store_slic(preprocessed: Path) -> None:
     folder = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
     for case in images.identifiers:
         labels = slic_labels(np.asarray(images.load_case(case)[0][0]))
-        supervoxels = []
-        for label in range(1, labels.max() + 1):
-            box = bounding_box(labels == label)
-            if box is not None:
-                origin = tuple(side.start for side in box)
-                supervoxels.append(Supervoxel(PackedMask.of(labels[box] == label), origin, 0, origin[0], 1.0, 1.0))
-        store.write_case(folder, case, SupervoxelSet(labels.shape, tuple(supervoxels)), {"made by": "SLIC"}, PATCH)
+        store.write_case(folder, case, SupervoxelSet.of_labels(labels), {"made by": "SLIC"}, PATCH)
 
 
 def slic_labels(image: np.ndarray) -> np.ndarray:

@@ -10,10 +10,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel import store
-from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 
 
 def write_raw(
@@ -53,7 +51,7 @@ def store_true_objects(
     shape: tuple[int, int, int],
     seeds: Iterable[int],
     patch_size: Sequence[int],
-    sizes: tuple[int, int] = (1, np.iinfo(int).max),
+    sizes: tuple[float, float] = (1, np.inf),
 ) -> None:
     """Store every visible region of the phantoms as a supervoxel.
 
@@ -66,17 +64,10 @@ def store_true_objects(
     """
     for seed in seeds:
         labels = make_phantom(shape, np.random.default_rng(seed)).labels
-        voxels = np.bincount(labels.ravel())
-        supervoxels = []
-        for label in range(1, len(voxels)):
-            if sizes[0] <= voxels[label] <= sizes[1]:
-                box = bounding_box(labels == label)
-                origin = tuple(side.start for side in box)
-                packed = PackedMask.of(labels[box] == label)
-                supervoxels.append(Supervoxel(packed, origin, 0, origin[0], 1.0, 1.0))
-        if supervoxels:
+        objects = SupervoxelSet.of_labels(labels, *sizes)
+        if len(objects):
             made_by = {"made by": "scripts/phantom_dataset.py, true objects"}
-            store.write_case(folder, case_name(seed), SupervoxelSet(shape, tuple(supervoxels)), made_by, patch_size)
+            store.write_case(folder, case_name(seed), objects, made_by, patch_size)
 
 
 def case_name(seed: int) -> str:

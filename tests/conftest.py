@@ -21,11 +21,9 @@ import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config, store
-from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.phantoms import make_phantom
 from nnunetv2_supervoxel.shipped import find_config, shipped_folder
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -173,16 +171,8 @@ def make_trainer(prompt_training):
 
 def write_true_objects(folder: Path, number: int, smallest: int = 40) -> None:
     """Store a case's visible regions as supervoxels."""
-    labels = _phantom(number).labels
-    masks = [labels == label for label in range(1, labels.max() + 1)]
-    supervoxels = []
-    for mask in masks:
-        if np.count_nonzero(mask) >= smallest:
-            box = bounding_box(mask)
-            supervoxels.append(
-                Supervoxel(PackedMask.of(mask[box]), tuple(s.start for s in box), 0, box[0].start, 1.0, 1.0)
-            )
-    store.write_case(folder, f"case{number}", SupervoxelSet(PHANTOM_SHAPE, tuple(supervoxels)), {}, PHANTOM_PATCH)
+    objects = SupervoxelSet.of_labels(_phantom(number).labels, smallest)
+    store.write_case(folder, f"case{number}", objects, {}, PHANTOM_PATCH)
 
 
 def _phantom(number):
