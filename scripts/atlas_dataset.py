@@ -65,11 +65,6 @@ def template(voxel_size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.pad(image, MARGIN), np.pad(label_map[box], MARGIN), affine
 
 
-def write_images(folder: Path, prefix: str, brain: tuple, variations: Iterable[Variation], seed: int) -> list[str]:
-    """One varied image per variation, ``PREFIX_00_0000.nii.gz`` and so on, without labels; the cases' names."""
-    return _write(folder, None, prefix, brain, variations, seed)
-
-
 def write_dataset(raw: Path, cases: dict[str, list[Variation]], brain: tuple, seed: int) -> dict[str, list[str]]:
     """A raw nnU-Net dataset with labels.
 
@@ -83,7 +78,7 @@ def write_dataset(raw: Path, cases: dict[str, list[Variation]], brain: tuple, se
         The cases' names by prefix.
     """
     names = {
-        prefix: _write(raw / "imagesTr", raw / "labelsTr", prefix, brain, variations, seed)
+        prefix: write_cases(raw / "imagesTr", raw / "labelsTr", prefix, brain, variations, seed)
         for prefix, variations in cases.items()
     }
     description = {
@@ -97,19 +92,19 @@ def write_dataset(raw: Path, cases: dict[str, list[Variation]], brain: tuple, se
     return names
 
 
-def _write(
-    images: Path, labels: Path | None, prefix: str, brain: tuple, variations: Iterable[Variation], seed: int
+def write_cases(
+    images: Path, labels: Path, prefix: str, brain: tuple, variations: Iterable[Variation], seed: int
 ) -> list[str]:
+    """One varied case per variation, ``PREFIX_00_0000.nii.gz`` and so on, and its labels; the cases' names."""
     names = []
-    for folder in filter(None, (images, labels)):
+    for folder in (images, labels):
         folder.mkdir(parents=True, exist_ok=True)
     for i, variation in enumerate(variations):
         rng = np.random.default_rng([seed, *prefix.encode(), i])
         image, label_map, affine = vary(*brain, rng, variation)
         names.append(f"{prefix}_{i:02d}")
         nib.save(nib.Nifti1Image(image, affine), images / f"{names[-1]}_0000.nii.gz")
-        if labels:
-            nib.save(nib.Nifti1Image(label_map, affine), labels / f"{names[-1]}.nii.gz")
+        nib.save(nib.Nifti1Image(label_map, affine), labels / f"{names[-1]}.nii.gz")
     return names
 
 

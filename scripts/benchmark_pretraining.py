@@ -27,9 +27,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import cc3d
+import nibabel as nib
 import numpy as np
 import yaml
-from atlas_dataset import LABELS, TEST, TRAINING, template, write_dataset, write_images
+from atlas_dataset import LABELS, TEST, TRAINING, template, write_cases, write_dataset
 from scipy.ndimage import binary_fill_holes
 from skimage.exposure import rescale_intensity
 from skimage.filters import threshold_otsu
@@ -126,8 +128,9 @@ def main() -> None:
     logs.mkdir(exist_ok=True)
 
     prepare(folder, logs, budget)
+    results.set_quality({arm: best_overlap(make_pool(arm, folder, logs), folder / "labels") for arm in POOLS})
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        for done in [pool.submit(pretrain, arm, folder, logs, budget) for arm in POOLS]:
+        for done in [pool.submit(pretrain, arm, folder, logs) for arm in POOLS]:
             done.result()
     todo = [cell for cell in cells(budget) if cell.name not in results.cells]
     failures = []
@@ -198,6 +201,12 @@ class Results:
     def cells(self) -> dict[str, dict]:
         return self.content["cells"]
 
+    def set_quality(self, overlaps: dict[str, float]) -> None:
+        """Note how well the pseudo-labels match the structures."""
+        self.content["best_overlap"] = overlaps
+        self._write()
+        print(f"Best overlap (IoU) of a pseudo-label with a structure, mean: {_listed(overlaps)}", flush=True)
+
     def add(self, cell: Cell, result: dict) -> None:
         self.cells[cell.name] = asdict(cell) | result
         self._write()
@@ -215,7 +224,7 @@ def prepare(folder: Path, logs: Path, budget: Budget) -> None:
     if (preprocessed / "splits_final.json").exists():
         return
     brain = template(VOXEL_SIZE)
-    write_images(folder / "images", "pool", brain, [TRAINING] * budget.pool, seed=0)
+    write_cases(folder / "images", folder / "labels", "pool", brain, [TRAINING] * budget.pool, seed=0)
     test = [TEST[i % len(TEST)] for i in range(budget.test)]
     names = write_dataset(
         Path(os.environ["nnUNet_raw"]) / TARGET, {"train": [TRAINING] * budget.labelled, "test": test}, brain, seed=0
@@ -230,13 +239,13 @@ def prepare(folder: Path, logs: Path, budget: Budget) -> None:
     (preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=1))
 
 
-def pretrain(arm: str, folder: Path, logs: Path, budget: Budget) -> None:
-    """From the unlabelled images to `weights_of` this way."""
+def make_pool(arm: str, folder: Path, logs: Path) -> Path:
+    """The unlabelled images preprocessed like the target, with pseudo-labels made this way; the preprocessed folder."""
     dataset = number(POOLS[arm])
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / POOLS[arm]
-    if weights_of(arm, folder).exists():
-        return
-    log = logs / f"pretraining_{arm}.txt"
+    done, log = folder / f"pool_{arm}", logs / f"pool_{arm}.txt"
+    if done.exists():
+        return preprocessed
     if not (Path(os.environ["nnUNet_raw"]) / POOLS[arm]).exists():
         name = POOLS[arm].split("_")[1]
         logged(log, "nnUNetv2_supervoxel_import", "-i", folder / "images", "-d", dataset, "-n", name)
@@ -250,10 +259,46 @@ def pretrain(arm: str, folder: Path, logs: Path, budget: Budget) -> None:
         config = folder / "generation.yaml"
         config.write_text(yaml.safe_dump(yaml.safe_load(find_config("tiny_brain").read_text()) | GENERATION))
         logged(log, "nnUNetv2_supervoxel_generate", "-d", dataset, "-config", config, "-device", "cpu")
-    training = (dataset, CONFIGURATION, "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
+    done.touch()
+    return preprocessed
+
+
+def best_overlap(preprocessed: Path, labels: Path) -> float:
+    """How well pseudo-labels match the structures that no training here ever names, 0 to 1.
+
+    Args:
+        preprocessed: the pool's preprocessed folder.
+        labels: the structures in its images, which nothing else looks at.
+
+    Returns:
+        Best intersection over union of any pseudo-label with a structure or a connected part of it (the left one, the
+        right one), mean over structures and images.
+    """
+    images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
+    supervoxels = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+    best = []
+    for case in images.identifiers:
+        box = images.load_case(case)[3]["bbox_used_for_cropping"]
+        truth = np.asarray(nib.load(labels / f"{case}.nii.gz").dataobj).T[tuple(slice(*side) for side in box)]
+        found = store.open_array(supervoxels, case)[:] > 0 if case in store.list_cases(supervoxels) else []
+        for label in range(1, len(LABELS)):
+            whole = truth == label
+            pieces = cc3d.connected_components(whole, connectivity=26)
+            targets = [whole, *(pieces == piece for piece in range(1, pieces.max() + 1))]
+            overlaps = [(one & target).sum() / (one | target).sum() for one in found for target in targets]
+            best.append(max(overlaps, default=0.0))
+    return float(np.mean(best))
+
+
+def pretrain(arm: str, folder: Path, logs: Path) -> None:
+    """Train on the pool with this way's pseudo-labels, and export to `weights_of`."""
+    if weights_of(arm, folder).exists():
+        return
+    log = logs / f"pretraining_{arm}.txt"
+    training = (number(POOLS[arm]), CONFIGURATION, "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
     seconds = logged(log, "nnUNetv2_train", *training)
     print(f"pretrained on {arm} ({seconds:.0f} s)", flush=True)
-    what = ("-d", dataset, "-c", CONFIGURATION, "--format", "nnunet", "--target", number(TARGET))
+    what = ("-d", number(POOLS[arm]), "-c", CONFIGURATION, "--format", "nnunet", "--target", number(TARGET))
     logged(log, "nnUNetv2_supervoxel_export", *what, "-o", weights_of(arm, folder))
 
 
@@ -323,10 +368,15 @@ def table(results: Results, budget: Budget) -> str:
     for arm in ARMS:
         cells = [f"{dice[arm, count].mean():.3f} ± {spread(dice[arm, count])}" for count in budget.counts]
         lines.append(f"{arm:28}" + "".join(f"{cell:>16}" for cell in cells))
+    lines.append(f"best overlap (IoU) of a pseudo-label with a structure: {_listed(results.content['best_overlap'])}")
     for arm in ("scratch", "slic"):
         gains = [dice["supervoxels", count].mean() - dice[arm, count].mean() for count in budget.counts]
         lines.append(f"{'supervoxels ahead of ' + arm:28}" + "".join(f"{gain:>+16.3f}" for gain in gains))
     return "\n".join(lines)
+
+
+def _listed(overlaps: dict[str, float]) -> str:
+    return ", ".join(f"{arm} {overlap:.2f}" for arm, overlap in overlaps.items())
 
 
 def spread(values: np.ndarray) -> str:
