@@ -81,6 +81,19 @@ class PromptCase:
         centre = tuple(index - low for index, (low, _) in zip(drawn.centre, bounds, strict=True))
         return (components == components[centre]) & labels
 
+    def supervoxel_patches(self, bounds: Bounds, most: int, rng: np.random.Generator) -> np.ndarray:
+        """Boolean (k, *patch): so many of the supervoxels whose class locations show them in the patch, at most."""
+        low, high = np.transpose(bounds)
+        present = [
+            key
+            for key, rows in self.supervoxel_locations.items()
+            if ((rows[:, 1:] >= low) & (rows[:, 1:] < high)).all(axis=1).any()
+        ]
+        drawn = rng.permutation(present)[:most].tolist()
+        size = [last - first for first, last in bounds]
+        patches = [read_patch(self.supervoxels, key - 1, bounds, 0) > 0 for key in drawn]
+        return np.stack(patches) if patches else np.zeros((0, *size), bool)
+
     def outside_patch(self, bounds: Bounds) -> np.ndarray:
         """Boolean (*patch): where nnU-Net's nonzero mask says that there is no image."""
         return read_patch(self.segmentation, 0, bounds, -1) < 0

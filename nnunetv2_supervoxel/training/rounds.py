@@ -38,10 +38,8 @@ class InteractionRounds:
         rng: np.random.Generator,
         kinds: Sequence[InteractionKind] | None = None,
     ) -> None:
-        channels = image.shape[1]
-        self.input = image.new_zeros((image.shape[0], channels + NUM_CHANNELS, *image.shape[2:]))
-        self.input[:, :channels] = image
-        self._channels = self.input[:, channels:]
+        self.input = without_prompts(image)
+        self._channels = self.input[:, image.shape[1] :]
         self._target = (target[:, 0] > 0).cpu().numpy()
         self._prediction: np.ndarray | None = None
         self._user, self._decay, self._rng = user, decay, rng
@@ -80,6 +78,14 @@ class InteractionRounds:
         if self._prediction is None:
             raise RuntimeError("observe() a prediction first")
         return self._prediction[sample]
+
+
+def without_prompts(image: torch.Tensor) -> torch.Tensor:
+    """An image (b, c, z, y, x) as network input (b, c + 7, z, y, x) before anything was prompted."""
+    channels = image.shape[1]
+    whole = image.new_zeros((image.shape[0], channels + NUM_CHANNELS, *image.shape[2:]))
+    whole[:, :channels] = image
+    return whole
 
 
 def dice(prediction: np.ndarray, target: np.ndarray) -> float:

@@ -31,12 +31,13 @@ from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.shipped import find_config
 from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.training.contrast import contrast_loss, output_of
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.rounds import InteractionRounds
+from nnunetv2_supervoxel.training.rounds import InteractionRounds, without_prompts
 
 Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
 CONFIG_VARIABLE = "nnUNet_supervoxel_training_config"
@@ -156,6 +157,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
+            contrast_fraction=self.config.contrast_fraction,
             mark_outside=any(self.configuration_manager.use_mask_for_norm),
         )
         val_loader = PromptDataLoader(
@@ -177,14 +179,26 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         self.rounds_rng = np.random.default_rng(self.current_epoch)
 
     def train_step(self, batch: dict) -> dict:
-        """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient."""
+        """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient.
+
+        A batch without objects is one for contrast, see contrast.py.
+        """
+        if "target" not in batch:
+            return self._contrast_step(batch)
         rounds = self._rounds(batch)
         rounds.prompt()
         for _ in range(int(self.rounds_rng.integers(self.config.max_rounds))):
             rounds.observe(self._predict(rounds.input))
             rounds.prompt()
-        with self._autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
-            return super().train_step({"data": rounds.input, "target": batch["target"]})
+        return self._nnunets_step(rounds.input, batch["target"])
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """As in nnU-Net; the loss of steps for contrast, which is of another kind, is told apart."""
+        contrast = [output["contrast"] for output in train_outputs if "contrast" in output]
+        prompted = [output for output in train_outputs if "contrast" not in output]
+        if contrast:
+            self.print_to_log_file(f"Contrast loss: {np.mean(contrast):.4f}")
+        super().on_train_epoch_end(prompted or [{"loss": loss} for loss in contrast])
 
     def validation_step(self, batch: dict) -> dict:
         """`max_rounds` rounds, each sample with one interaction type throughout, the types in turn.
@@ -302,6 +316,32 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             )
         next(running)
         return running
+
+    def _nnunets_step(self, data: torch.Tensor, target: torch.Tensor | list[torch.Tensor]) -> dict:
+        with self._autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
+            return super().train_step({"data": data, "target": target})
+
+    def _contrast_step(self, batch: dict) -> dict:
+        """One step of nnU-Net's with features in place of outputs, and with their loss."""
+        network = self.network.module if self.is_ddp else self.network
+        usual = self.loss
+        with output_of(network.decoder.stages[-1]) as features:
+
+            def loss(outputs: torch.Tensor | list[torch.Tensor], drawn: list[torch.Tensor]) -> torch.Tensor:
+                # DDP wants every weight to have a gradient, those of the outputs, too.
+                outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+                return contrast_loss(features[-1], *drawn) + sum(output.sum() * 0 for output in outputs)
+
+            self.loss = loss
+            try:
+                data = without_prompts(_to(batch["data"], self.device))
+                return {"contrast": self._nnunets_step(data, [batch["voxels"], batch["inside"]])["loss"]}
+            finally:
+                self.loss = usual
+
+    def _do_i_compile(self) -> bool:
+        # Compiled networks don't show what happens inside.
+        return self.config.contrast_fraction == 0 and super()._do_i_compile()
 
     def _rounds(self, batch: dict, kinds: list[str] | None = None) -> InteractionRounds:
         image = _to(batch["data"], self.device)

@@ -281,6 +281,70 @@ def test_weights_between_datasets(folders, tmp_path):
     assert 130 < batch["keys"].count("c") < 170
 
 
+def decoded_voxels(batch, sample):
+    """Per supervoxel drawn, where its voxels lie in the image: (z, y, x) each, through the coordinates in it."""
+    voxels = batch["voxels"][sample].numpy()
+    return [decode(batch["data"][sample, 0].numpy().ravel()[row]) for row in voxels[voxels[:, 0] >= 0]]
+
+
+def test_batches_for_contrast_show_voxels_of_all_supervoxels_in_sight(folders):
+    for seed in range(6):
+        large = (17, 25, 38)  # all three objects
+        batch = next(loader(folders, patch_size=large, contrast_fraction=1.0, rng=np.random.default_rng(seed)))
+        assert set(batch) == {"data", "voxels", "inside", "keys"}
+        for sample in range(2):
+            seen = set()
+            for where in decoded_voxels(batch, sample):
+                (number,) = [i for i in range(3) if mask_of(i)[where].all()]
+                seen.add(number)
+            assert seen == {0, 1, 2}
+
+
+def test_supervoxels_out_of_sight_or_too_small_are_left_out(folders):
+    small = (6, 8, 14)
+    settings = {"patch_size": small, "contrast_fraction": 1.0, "min_target_voxels": 30}
+    shown = Counter()
+    for seed in range(10):
+        batch = next(loader(folders, **settings, rng=np.random.default_rng(seed)))
+        for sample in range(2):
+            inside = [
+                mask_of(i)[decode(v[v > 0])] for i, v in ((i, batch["data"][sample, 0].numpy()) for i in range(3))
+            ]
+            expected = {i for i in range(3) if np.count_nonzero(inside[i]) >= 30}
+            found = {i for where in decoded_voxels(batch, sample) for i in range(3) if mask_of(i)[where].all()}
+            assert found == expected
+            shown[len(found)] += 1
+    assert shown[1] > 0  # a patch with one alone has to do after a few draws
+
+
+def test_contrast_and_prompts_by_fraction(folders):
+    batches = [next(loader(folders, contrast_fraction=0.25, rng=np.random.default_rng(seed))) for seed in range(60)]
+    assert 5 <= sum("voxels" in batch for batch in batches) <= 25
+
+
+def test_nnunets_augmentation_moves_image_and_supervoxels_alike(folders):
+    transforms = nnUNetTrainer.get_training_transforms(
+        PATCH, (-0.5, 0.5), [[1, 1, 1], [0.5, 0.5, 0.5]], (0, 1, 2), False
+    )
+    settings = {
+        "patch_size": (24, 32, 44),
+        "final_patch_size": PATCH,
+        "transforms": transforms,
+        "min_target_voxels": 20,
+    }
+    agree = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        batch = next(loader(folders, **settings, contrast_fraction=1.0, rng=np.random.default_rng(seed)))
+        for sample in range(2):
+            image = batch["data"][sample, 1].numpy()  # 0 outside of supervoxels, more inside
+            voxels = batch["voxels"][sample].numpy()
+            values = image.ravel()[voxels[voxels[:, 0] >= 0]]
+            agree.append(float(np.mean(values > (image.min() + image.max()) / 4)))
+    assert np.mean(agree) > 0.8
+
+
 def test_workers_draw_different_batches(folders):
     augmenter = NonDetMultiThreadedAugmenter(loader(folders, rng=None, batch_size=4), None, 2, num_cached=2)
     seen = {tuple(next(augmenter)["data"][:, 0].amax(dim=(1, 2, 3)).tolist()) for _ in range(6)}
