@@ -112,12 +112,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, one thread each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=Budget().counts, help="numbers of labelled cases (default: 1 2 4)"
+    )
     parser.add_argument("--quick", action="store_true", help="2 to 3 minutes, to see that it runs; proves nothing")
     arguments = parser.parse_args()
 
     started = time.time()
     folder = arguments.folder.resolve()
-    budget = quick() if arguments.quick else Budget()
+    budget = quick() if arguments.quick else Budget(counts=tuple(arguments.counts))
     results = Results(folder / "results.json", budget)
     environment(folder)
     os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmark_trainers")

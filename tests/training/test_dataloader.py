@@ -287,17 +287,18 @@ def decoded_voxels(batch, sample):
     return [decode(batch["data"][sample, 0].numpy().ravel()[row]) for row in voxels[voxels[:, 0] >= 0]]
 
 
-def test_batches_for_contrast_show_voxels_of_all_supervoxels_in_sight(folders):
+@pytest.mark.parametrize(("least", "expected"), [(1, {0, 1, 2}), (100, {0, 1})])
+def test_batches_for_contrast_show_voxels_of_all_supervoxels_in_sight(folders, least, expected):
+    settings = {"patch_size": (17, 25, 38), "contrast_fraction": 1.0, "min_target_voxels": least}  # all objects in it
     for seed in range(6):
-        large = (17, 25, 38)  # all three objects
-        batch = next(loader(folders, patch_size=large, contrast_fraction=1.0, rng=np.random.default_rng(seed)))
+        batch = next(loader(folders, **settings, rng=np.random.default_rng(seed)))
         assert set(batch) == {"data", "voxels", "inside", "keys"}
         for sample in range(2):
             seen = set()
             for where in decoded_voxels(batch, sample):
                 (number,) = [i for i in range(3) if mask_of(i)[where].all()]
                 seen.add(number)
-            assert seen == {0, 1, 2}
+            assert seen == expected
 
 
 def test_supervoxels_out_of_sight_or_too_small_are_left_out(folders):
