@@ -52,8 +52,11 @@ class GenerationConfig(_Config):
     )
     """Percentiles of the volume that become black and white; values outside are clipped."""
 
+    keyframes: Annotated[int, Field(ge=1)] = 1
+    """Keyframe slices per case, which share masks_per_image: more of them see more of a large volume."""
+
     max_keyframes: Annotated[int, Field(ge=1)] = 3
-    """Keyframe slices drawn at most: another one is tried when SAM proposes too little (see min_proposals)."""
+    """Slices drawn for a keyframe at most: another one is tried when SAM proposes too little (see min_proposals)."""
 
     min_proposals: Annotated[int, Field(ge=1)] = 1
     """Proposals with which a keyframe slice is content; if none drawn has so many, the one with most is taken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -80,31 +80,46 @@ class SupervoxelGenerator:
         if window.is_constant:
             return SupervoxelSet(shape, (), spacing, (*notes, "the image is constant"))
 
-        keyframe, proposals = self._proposals(sliced, window, name)
-        if not proposals:
-            return SupervoxelSet(shape, (), spacing, (*notes, "SAM proposed no object"))
-        tracks = self._tracks(sliced, window, proposals, keyframe)
-        found = supervoxels_of(tracks, proposals, keyframe, self.config.axis)
-        supervoxels = tuple(supervoxel for supervoxel in found if supervoxel is not None)
+        proposed, supervoxels = False, []
+        for keyframe, proposals in self._proposals(sliced, window, name):
+            proposed = True
+            tracks = self._tracks(sliced, window, proposals, keyframe)
+            supervoxels += filter(None, supervoxels_of(tracks, proposals, keyframe, self.config.axis))
         if not supervoxels:
-            notes.append("SAM 2 kept none of the proposals")
-        return SupervoxelSet(shape, supervoxels, spacing, tuple(notes))
+            notes.append("SAM 2 kept none of the proposals" if proposed else "SAM proposed no object")
+        return SupervoxelSet(shape, tuple(supervoxels), spacing, tuple(notes))
 
-    def _proposals(self, sliced: np.ndarray, window: IntensityWindow, name: str) -> tuple[int, list[Proposal]]:
-        """The first drawn keyframe slice with enough proposals, or else the one with most of them; and
-        `masks_per_image` of its proposals, drawn at random.
+    def _proposals(
+        self, sliced: np.ndarray, window: IntensityWindow, name: str
+    ) -> Iterator[tuple[int, list[Proposal]]]:
+        """Keyframe slices, each with its share of `masks_per_image` proposals, drawn at random from all there.
+
+        Each is the first of `max_keyframes` slices with enough proposals, or else the one with most of them; there are
+        up to `keyframes`, fewer if there are not so many slices, or SAM proposes nothing.
         """
-        rng = case_generator(self.config.seed, name, "keyframe")
+        config, frames = self.config, sliced.shape[1]
+        rng = case_generator(config.seed, name, "keyframe")
+        drawn = draw_keyframes(frames, config.keyframes * config.max_keyframes, rng)
+        rng, left = case_generator(config.seed, name, "proposals"), config.masks_per_image
+        for number in range(config.keyframes):
+            keyframe, proposals = self._first_with_enough(sliced, window, drawn[number :: config.keyframes])
+            share = -(-left // (config.keyframes - number))
+            taken = [proposals[i] for i in rng.permutation(len(proposals))[:share]]
+            left -= len(taken)
+            if taken:
+                yield keyframe, taken
+
+    def _first_with_enough(
+        self, sliced: np.ndarray, window: IntensityWindow, candidates: Sequence[int]
+    ) -> tuple[int, list[Proposal]]:
         best: tuple[int, list[Proposal]] = (0, [])
-        for keyframe in draw_keyframes(sliced.shape[1], self.config.max_keyframes, rng):
+        for keyframe in candidates:
             proposals = self._propose(to_uint8_rgb(window(sliced[:, keyframe])))
             if len(proposals) > len(best[1]):
                 best = keyframe, proposals
             if len(proposals) >= self.config.min_proposals:
                 break
-        keyframe, proposals = best
-        order = case_generator(self.config.seed, name, "proposals").permutation(len(proposals))
-        return keyframe, [proposals[i] for i in order[: self.config.masks_per_image]]
+        return best
 
     def _tracks(
         self, sliced: np.ndarray, window: IntensityWindow, proposals: list[Proposal], keyframe: int

@@ -100,6 +100,42 @@ def test_a_slice_with_few_proposals_is_passed_over(
     assert [np.array_equal(image, of_keyframe) for image in slices] == [i == taken for i in range(asked)]
 
 
+def test_several_keyframes_share_the_supervoxels(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    alone = generator(phantom.image, name="phantom")
+    several = with_config(generator, keyframes=3, masks_per_image=7)(phantom.image, name="phantom")
+    keyframes = [supervoxel.keyframe for supervoxel in several.supervoxels]
+    assert len(set(keyframes)) == 3
+    assert len(several) <= 7
+    assert all(keyframes.count(keyframe) <= 3 for keyframe in keyframes)
+    best = [max(iou(mask > 0, true) for true in phantom.objects) for mask in several.to_array()]
+    assert np.median(best) > 0.6
+    again = with_config(generator, keyframes=1)(phantom.image, name="phantom")
+    np.testing.assert_array_equal(again.to_array(), alone.to_array())
+
+
+def test_a_keyframe_without_proposals_leaves_its_share_to_the_others(
+    generator: SupervoxelGenerator, phantom: Phantom
+) -> None:
+    seed = np.zeros(phantom.image.shape[1:], bool)
+    seed[30:50, 40:70] = True
+    lean, calls = with_config(generator, keyframes=2, max_keyframes=1, masks_per_image=6), []
+
+    def propose(image: np.ndarray) -> list[Proposal]:
+        calls.append(image)
+        return [Proposal(seed, 0.9, 0.9)] * (0, 9)[len(calls) - 1]
+
+    lean._propose = propose
+    assert len(lean(phantom.image, name="phantom")) == 6
+    assert len(calls) == 2
+
+
+def test_more_keyframes_than_slices(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    few = with_config(generator, keyframes=5)(phantom.image[18:21], name="thin")
+    keyframes = {supervoxel.keyframe for supervoxel in few.supervoxels}
+    assert keyframes
+    assert keyframes <= {0, 1, 2}
+
+
 def test_a_channel_of_several(generator: SupervoxelGenerator, phantom: Phantom) -> None:
     alone = generator(phantom.image, name="phantom").to_array()
     as_rgb = generator(np.stack([phantom.image] * 3), name="phantom").to_array()
