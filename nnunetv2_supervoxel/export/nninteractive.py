@@ -42,8 +42,13 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
         license_text: of the weights; graphical clients show its first line.
 
     Raises:
-        UserError: the folder exists and holds something.
+        UserError: the folder exists and holds something, or the model never saw a prompt.
     """
+    if model.prompts.contrast_fraction == 1:
+        raise UserError(
+            "This model was trained without one prompt (contrast_fraction: 1) and can't answer any; export it as "
+            "pretrained weights, --format nnunet or nnssl."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already; name another folder with -o, or remove it first.")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -138,6 +138,16 @@ def test_what_the_session_does_otherwise_is_said(model):
         assert part in said
 
 
+def test_a_model_that_never_saw_a_prompt_is_refused(model, tmp_path):
+    def trained_with(fraction):
+        return replace(model, prompts=model.prompts.model_copy(update={"contrast_fraction": fraction}))
+
+    with pytest.raises(UserError, match="trained without one prompt"):
+        export_nninteractive(trained_with(1.0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export_nninteractive(trained_with(0.9), tmp_path / "out")
+
+
 def test_nothing_is_overwritten(model, exported):
     before = {path: path.read_bytes() for path in exported.rglob("*") if path.is_file()}
     with pytest.raises(UserError, match="exists already"):
