@@ -108,6 +108,8 @@ class SupervoxelGenerator:
             left -= len(taken)
             if taken:
                 yield keyframe, taken
+            if not left:
+                return
 
     def _first_with_enough(
         self, sliced: np.ndarray, window: IntensityWindow, candidates: Sequence[int]

@@ -127,6 +127,11 @@ def test_a_keyframe_without_proposals_leaves_its_share_to_the_others(
     lean._propose = propose
     assert len(lean(phantom.image, name="phantom")) == 6
     assert len(calls) == 2
+    calls.clear()
+    one = with_config(lean, masks_per_image=1, keyframes=4)
+    one._propose = lambda image: calls.append(image) or [Proposal(seed, 0.9, 0.9)]
+    assert len(one(phantom.image, name="phantom")) == 1
+    assert len(calls) == 1  # nothing is left for further slices
 
 
 def test_more_keyframes_than_slices(generator: SupervoxelGenerator, phantom: Phantom) -> None:
