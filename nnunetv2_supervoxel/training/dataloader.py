@@ -155,9 +155,8 @@ class PromptDataLoader(DataLoader):
                 best = drawn
         if best is None:
             raise _nothing_in_sight()
-        return self._augmented(best, best.target[None]) or self._draw_sample(
-            rng
-        )  # anew if the image turns out to be damaged
+        # Anew if the image turns out to be damaged.
+        return self._augmented(best, best.target[None]) or self._draw_sample(rng)
 
     def _draw_contrast(self, rng: np.random.Generator) -> ContrastSample:
         """A sample with two supervoxels or more; if a few draws give none, the one with most."""
@@ -169,7 +168,7 @@ class PromptDataLoader(DataLoader):
             if sample is None:
                 continue
             image, segmentation, name = sample
-            masks = _finest(segmentation).numpy() > 0
+            masks = finest(segmentation).numpy() > 0
             masks = masks[np.count_nonzero(masks, axis=(1, 2, 3)) >= self.min_target_voxels]
             if best is None or len(masks) > len(best[1]):
                 best = image, masks, name
@@ -232,12 +231,13 @@ class PromptDataLoader(DataLoader):
             self._cases[which].remove(name)
 
 
+def finest(scales: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Of targets or outputs for deep supervision those at full resolution; others are that already."""
+    return scales[0] if isinstance(scales, (list, tuple)) else scales
+
+
 def _count_voxels(target: torch.Tensor | list[torch.Tensor]) -> int:
-    return int(np.count_nonzero(_finest(target).numpy() > 0))
-
-
-def _finest(target: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
-    return target[0] if isinstance(target, list) else target
+    return int(np.count_nonzero(finest(target).numpy() > 0))
 
 
 def _nothing_in_sight() -> UserError:

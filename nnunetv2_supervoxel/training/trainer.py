@@ -32,7 +32,7 @@ from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.shipped import find_config
 from nnunetv2_supervoxel.store import supervoxel_folder
 from nnunetv2_supervoxel.training.contrast import contrast_loss, output_of
-from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
+from nnunetv2_supervoxel.training.dataloader import PromptDataLoader, finest
 from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
@@ -215,12 +215,12 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         for _ in range(self.config.max_rounds):
             rounds.prompt()
             output = self._forward(rounds.input)
-            rounds.observe(_finest(output))
+            rounds.observe(finest(output))
             curve.append(rounds.dice())
         with self._autocast():
             loss = self.loss(output, target)
-        logits = _finest(output)
-        hit = (logits[:, 1] > logits[:, 0], _finest(target)[:, 0] > 0)
+        logits = finest(output)
+        hit = (logits[:, 1] > logits[:, 0], finest(target)[:, 0] > 0)
         tp, fp, fn = (np.array([int(x.sum())]) for x in (hit[0] & hit[1], hit[0] & ~hit[1], ~hit[0] & hit[1]))
         prompts = list(zip(kinds, curve[0].tolist(), curve[-1].tolist(), strict=True))
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "prompts": prompts}
@@ -345,7 +345,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
 
     def _rounds(self, batch: dict, kinds: list[str] | None = None) -> InteractionRounds:
         image = _to(batch["data"], self.device)
-        target = _finest(batch["target"])
+        target = finest(batch["target"])
         return InteractionRounds(image, target, self.user, self.config.interaction_decay, self.users_rng, kinds)
 
     def _autocast(self) -> AbstractContextManager:
@@ -361,7 +361,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
 
     def _predict(self, data: torch.Tensor) -> torch.Tensor:
         """Logits (b, 2, z, y, x) for an input (b, c + 7, z, y, x)."""
-        return _finest(self._forward(data))
+        return finest(self._forward(data))
 
     def _gathered(self, entries: list) -> list:
         """All ranks' entries."""
@@ -424,7 +424,3 @@ def _to(data: torch.Tensor | list[torch.Tensor], device: torch.device) -> torch.
     if isinstance(data, list):
         return [part.to(device, non_blocking=True) for part in data]
     return data.to(device, non_blocking=True)
-
-
-def _finest(outputs: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...]) -> torch.Tensor:
-    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs

@@ -98,7 +98,7 @@ def test_residual_encoders_of_one_channel_go_to_more(residual_model, tmp_path):
     assert export_nnssl(residual_model, tmp_path / "w.pth", 2) == "datasets with 2 image channel(s)"
 
 
-def reader(module, function, *arguments, **options):
+def reader(module, function, *arguments):
     call = f"from nnunetv2.{module} import {function}; {function}()"
     return subprocess.Popen(
         [sys.executable, "-c", call, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
