@@ -165,8 +165,11 @@ class PromptTrainingConfig(_Config):
     max_rounds: Annotated[int, Field(ge=1)] = 4
     """Interactions in one training step: 1 to this many, drawn evenly; the loss looks at the last one's prediction."""
 
-    contrast_fraction: Fraction = 0.0
-    """Share of steps in which nothing is prompted and the network learns to tell supervoxels apart, for fine-tuning."""
+    naming_fraction: Fraction = 0.0
+    """Share of steps in which nothing is prompted and the network names the class of supervoxels, for fine-tuning."""
+
+    naming_classes: Annotated[int, Field(ge=2)] = 24
+    """Classes to name: clusters of supervoxels by place, size and shape, so many in each dataset."""
 
     interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = {
         "point": 0.4,

@@ -5,7 +5,8 @@
 
 The same nnU-Net with the same small budget learns six structures of the brain from 1, 2 or 4 labelled cases: from
 scratch, from weights that SupervoxelPromptTrainer learned on our supervoxels (bundled checkpoints), and from weights
-that it learned on SLIC supervoxels, the older way, with the same images and budget. All cases are made of the MNI152
+that it learned on SLIC supervoxels, the older way, with the same images and budget. There are two such budgets, 150
+and 450 steps, each with its own schedule. All cases are made of the MNI152
 T1; the test cases are bent further and have other contrasts than those of training (see atlas_dataset.py). The figures
 are Dice on the test cases, mean over structures, from nnU-Net's own validation of the last epoch (without mirroring).
 
@@ -62,6 +63,7 @@ class Budget:
         test: cases that all results are measured on.
         counts: numbers of labelled cases.
         seeds: repetitions, each with other labelled cases, initial weights and augmentation.
+        lengths: of fine-tuning, in epochs.
         pretraining: settings of SupervoxelPromptTrainer.
         fine_tuning: attributes of nnUNetTrainer.
     """
@@ -71,27 +73,26 @@ class Budget:
     test: int = 8
     counts: tuple[int, ...] = (1, 2, 4)
     seeds: int = 3
+    lengths: tuple[int, ...] = (2, 6)
     pretraining: dict = field(
         default_factory=lambda: {
             "num_epochs": 4,
             "num_iterations_per_epoch": 400,
             "num_val_iterations_per_epoch": 4,
             # Prompted steps make a promptable network, but one whose features were no help here.
-            "contrast_fraction": 1.0,
+            "naming_fraction": 1.0,
             "interactions": {"point": 1},
             "max_rounds": 1,
             "optimizer": "adamw",
-            "initial_lr": 0.002,
+            "initial_lr": 0.004,
             "cpu_bfloat16": True,
-            "augmentation": "mirroring",
+            "augmentation": "nnunet",
             "min_target_voxels": 30,
             "validation_interactions": 1,
             "validation_objects_per_case": 2,
         }
     )
-    fine_tuning: dict = field(
-        default_factory=lambda: {"num_epochs": 6, "num_iterations_per_epoch": 75, "initial_lr": 0.004}
-    )
+    fine_tuning: dict = field(default_factory=lambda: {"num_iterations_per_epoch": 75, "initial_lr": 0.004})
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,11 @@ class Cell:
     arm: str
     count: int
     seed: int
+    epochs: int
 
     @property
     def name(self) -> str:
-        return f"{self.arm}, {self.count} labelled, seed {self.seed}"
+        return f"{self.arm}, {self.count} labelled, seed {self.seed}, {self.epochs} epochs"
 
 
 def main() -> None:
@@ -156,7 +158,7 @@ def main() -> None:
 
 def quick(full: Budget) -> Budget:
     """Every step once, as short as possible, with the first number of labelled cases."""
-    short = {"num_epochs": 1, "num_iterations_per_epoch": 5}
+    short = {"num_iterations_per_epoch": 5}
     return replace(
         full,
         pool=2,
@@ -164,7 +166,8 @@ def quick(full: Budget) -> Budget:
         test=1,
         counts=full.counts[:1],
         seeds=1,
-        pretraining=full.pretraining | short,
+        lengths=(1,),
+        pretraining=full.pretraining | short | {"num_epochs": 1},
         fine_tuning=full.fine_tuning | short,
     )
 
@@ -173,8 +176,9 @@ def cells(budget: Budget) -> Iterator[Cell]:
     """All trainings, so ordered that an interrupted run has whole comparisons."""
     for seed in range(budget.seeds):
         for count in budget.counts:
-            for arm in ARMS:
-                yield Cell(arm, count, seed)
+            for epochs in budget.lengths:
+                for arm in ARMS:
+                    yield Cell(arm, count, seed, epochs)
 
 
 def fold(cell: Cell, budget: Budget) -> int:
@@ -328,11 +332,11 @@ def slic_labels(image: np.ndarray) -> np.ndarray:
 
 def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
     """Train nnU-Net on a cell's labelled cases; Dice on the test cases by structure, their mean, and seconds."""
-    results = folder / "fine_tuned" / cell.arm
+    results = folder / "fine_tuned" / cell.arm / f"{cell.epochs}_epochs"
     variables = {
         "nnUNet_results": str(results),
         "nnUNet_n_proc_DA": "0",  # augmentation in the training's own process, which is seeded
-        "benchmark_training": json.dumps(budget.fine_tuning | {"seed": cell.seed}),
+        "benchmark_training": json.dumps(budget.fine_tuning | {"num_epochs": cell.epochs, "seed": cell.seed}),
     }
     pretrained = () if cell.arm == "scratch" else ("-pretrained_weights", weights_of(cell.arm, folder))
     training = (number(TARGET), CONFIGURATION, fold(cell, budget), "-tr", "FewCasesTrainer", "-device", "cpu")
@@ -360,22 +364,31 @@ def logged(log: Path, *command: object, **options: object) -> float:
 
 
 def table(results: Results, budget: Budget) -> str:
-    """Mean and standard deviation over seeds, by way and number of labelled cases, and the gains."""
+    """Mean and standard deviation over seeds, by way, number of labelled cases and steps, and the gains."""
+    columns = [(count, epochs) for count in budget.counts for epochs in budget.lengths]
     dice = {
-        (arm, count): np.array([c["dice"] for c in results.cells.values() if (c["arm"], c["count"]) == (arm, count)])
+        (arm, *column): np.array(
+            [c["dice"] for c in results.cells.values() if (c["arm"], c["count"], c["epochs"]) == (arm, *column)]
+        )
         for arm in ARMS
-        for count in budget.counts
+        for column in columns
     }
     lines = [f"Dice on {budget.test} test cases, mean ± SD over {budget.seeds} seeds"]
-    lines.append(f"{'labelled cases':28}" + "".join(f"{count:>16}" for count in budget.counts))
+    lines.append(_row("labelled cases", [str(count) for count, _ in columns]))
+    per_epoch = budget.fine_tuning["num_iterations_per_epoch"]
+    lines.append(_row("steps of fine-tuning", [str(epochs * per_epoch) for _, epochs in columns]))
     for arm in ARMS:
-        cells = [f"{dice[arm, count].mean():.3f} ± {spread(dice[arm, count])}" for count in budget.counts]
-        lines.append(f"{arm:28}" + "".join(f"{cell:>16}" for cell in cells))
-    lines.append(f"best overlap (IoU) of a pseudo-label with a structure: {_listed(results.content['best_overlap'])}")
+        cells = [dice[(arm, *column)] for column in columns]
+        lines.append(_row(arm, [f"{values.mean():.3f} ± {spread(values)}" for values in cells]))
     for arm in ("scratch", "slic"):
-        gains = [dice["supervoxels", count].mean() - dice[arm, count].mean() for count in budget.counts]
-        lines.append(f"{'supervoxels ahead of ' + arm:28}" + "".join(f"{gain:>+16.3f}" for gain in gains))
+        gains = [dice[("supervoxels", *column)].mean() - dice[(arm, *column)].mean() for column in columns]
+        lines.append(_row(f"supervoxels ahead of {arm}", [f"{gain:+.3f}" for gain in gains]))
+    lines.append(f"best overlap (IoU) of a pseudo-label with a structure: {_listed(results.content['best_overlap'])}")
     return "\n".join(lines)
+
+
+def _row(title: str, cells: list[str]) -> str:
+    return f"{title:28}" + "".join(f"{cell:>16}" for cell in cells)
 
 
 def _listed(overlaps: dict[str, float]) -> str:

@@ -44,9 +44,9 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
     Raises:
         UserError: the folder exists and holds something, or the model never saw a prompt.
     """
-    if model.prompts.contrast_fraction == 1:
+    if model.prompts.naming_fraction == 1:
         raise UserError(
-            "This model was trained without one prompt (contrast_fraction: 1) and can't answer any; export it as "
+            "This model was trained without one prompt (naming_fraction: 1) and can't answer any; export it as "
             "pretrained weights, --format nnunet or nnssl."
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

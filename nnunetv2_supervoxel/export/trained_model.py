@@ -27,6 +27,8 @@ _HARMLESS = [
     *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]
 
+_ONLY_IN_TRAINING = "naming."  # the heads for naming
+
 Weights = dict[str, torch.Tensor]
 
 
@@ -76,7 +78,7 @@ def load_trained_model(
         configuration=configuration,
         plans=_read_json(folder.parent / "plans.json"),
         dataset_json=_read_json(folder.parent / "dataset.json"),
-        weights=dict(content["network_weights"]),
+        weights={name: w for name, w in content["network_weights"].items() if not name.startswith(_ONLY_IN_TRAINING)},
         prompts=load_config(folder / "prompt_training.json", PromptTrainingConfig),  # JSON is YAML
         mirror_axes=content.get("inference_allowed_mirroring_axes"),
     )

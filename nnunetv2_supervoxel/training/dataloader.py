@@ -14,14 +14,12 @@ from threadpoolctl import ThreadpoolController
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.randomness import weighted_choice
-from nnunetv2_supervoxel.training.contrast import SUPERVOXELS, draw_voxels
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds
+from nnunetv2_supervoxel.training.naming import SupervoxelClasses
 
 MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
-FEW_DRAWS = 5  # the same for patches with several supervoxels, each of which is read and augmented
 
 Sample = tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str]  # image, target, case identifier
-ContrastSample = tuple[torch.Tensor, torch.Tensor, torch.Tensor, str]  # image, voxels, inside, case identifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,8 @@ class PromptDataLoader(DataLoader):
         real_label_fraction: probability that the object is a real label's component, where the case has one.
         min_target_voxels: an object with fewer voxels in the final patch, before or after augmentation, is drawn anew.
         max_shift: how far, as a share of the final patch, the drawn voxel may lie from the patch's middle.
-        contrast_fraction: probability of a batch without objects to prompt for, but with voxels of all supervoxels.
+        classes: of the supervoxels of each dataset.
+        naming_fraction: probability of a batch without objects to prompt for, but with the `classes` of all voxels.
         mark_outside: write -1 into the mask where nnU-Net's nonzero mask ends, for transforms that need it.
         rng: draws everything but the augmentation. None: seeded, in each worker, from numpy's global state, which is
             what nnU-Net's workers do.
@@ -83,7 +82,8 @@ class PromptDataLoader(DataLoader):
         real_label_fraction: float = 0.0,
         min_target_voxels: int = 1,
         max_shift: float = 0.0,
-        contrast_fraction: float = 0.0,
+        classes: Sequence[SupervoxelClasses] = (),
+        naming_fraction: float = 0.0,
         mark_outside: bool = False,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -94,7 +94,8 @@ class PromptDataLoader(DataLoader):
         self.real_label_fraction = real_label_fraction
         self.min_target_voxels = min_target_voxels
         self.max_shift = max_shift
-        self.contrast_fraction = contrast_fraction
+        self.classes = classes
+        self.naming_fraction = naming_fraction
         self.mark_outside = mark_outside
         self._weights = np.asarray([1.0] * len(datasets) if weights is None else weights, np.float64)
         self._cases = [list(dataset.identifiers) for dataset in datasets]
@@ -105,8 +106,8 @@ class PromptDataLoader(DataLoader):
 
         Returns:
             data: float32 tensor (b, c, z, y, x). target: int16 tensor (b, 1, z, y, x) of 0 and 1, or a list of them
-            for deep supervision, finest first. keys: case identifiers. Instead of the target, by `contrast_fraction`:
-            voxels, inside: a batch of what `draw_voxels` returns.
+            for deep supervision, finest first. keys: case identifiers. Instead of the target, by `naming_fraction`:
+            classes: the same for the classes of `SupervoxelClasses.patch`.
 
         Raises:
             UserError: not one case can be read any more, or no object has a voxel in its patch.
@@ -114,28 +115,17 @@ class PromptDataLoader(DataLoader):
         if self._rng is None:
             self._rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
         with torch.no_grad(), _thread_pools().limit(limits=1):
-            if self.contrast_fraction and self._rng.random() < self.contrast_fraction:
-                return self._contrast_batch(self._rng)
-            samples = [self._draw_sample(self._rng) for _ in range(self.batch_size)]
+            naming = self.naming_fraction > 0 and self._rng.random() < self.naming_fraction
+            samples = [self._draw_sample(self._rng, naming) for _ in range(self.batch_size)]
         images, targets, keys = zip(*samples, strict=True)
         target = (
             [torch.stack(scale) for scale in zip(*targets, strict=True)]
             if isinstance(targets[0], list)
             else torch.stack(targets)
         )
-        return {"data": torch.stack(images), "target": target, "keys": list(keys)}
+        return {"data": torch.stack(images), "classes" if naming else "target": target, "keys": list(keys)}
 
-    def _contrast_batch(self, rng: np.random.Generator) -> dict:
-        samples = [self._draw_contrast(rng) for _ in range(self.batch_size)]
-        images, voxels, inside, keys = zip(*samples, strict=True)
-        return {
-            "data": torch.stack(images),
-            "voxels": torch.stack(voxels),
-            "inside": torch.stack(inside),
-            "keys": list(keys),
-        }
-
-    def _draw_sample(self, rng: np.random.Generator) -> Sample:
+    def _draw_sample(self, rng: np.random.Generator, naming: bool) -> Sample:
         """A sample with an object of sufficient size, or the one with the largest of many draws.
 
         Of an object that is too small already no image is read; augmentation may still turn one out of view.
@@ -146,7 +136,7 @@ class PromptDataLoader(DataLoader):
             if drawn is None or not drawn.voxels:
                 continue
             if drawn.voxels >= self.min_target_voxels:
-                sample = self._augmented(drawn, drawn.target[None])
+                sample = self._augmented(drawn, naming)
                 if sample is None:
                     continue
                 if _count_voxels(sample[1]) >= self.min_target_voxels:
@@ -156,26 +146,7 @@ class PromptDataLoader(DataLoader):
         if best is None:
             raise _nothing_in_sight()
         # Anew if the image turns out to be damaged.
-        return self._augmented(best, best.target[None]) or self._draw_sample(rng)
-
-    def _draw_contrast(self, rng: np.random.Generator) -> ContrastSample:
-        """A sample with two supervoxels or more; if a few draws give none, the one with most."""
-        best = None
-        for draw in range(MAX_DRAWS):
-            drawn = self._draw_patch(rng)
-            masks = () if drawn is None else self._supervoxels_in(drawn, rng)
-            sample = self._augmented(drawn, masks) if len(masks) else None
-            if sample is None:
-                continue
-            image, segmentation, name = sample
-            masks = finest(segmentation).numpy() > 0
-            masks = masks[np.count_nonzero(masks, axis=(1, 2, 3)) >= self.min_target_voxels]
-            if best is None or len(masks) > len(best[1]):
-                best = image, masks, name
-            if len(best[1]) > 1 or draw >= FEW_DRAWS:
-                image, masks, name = best
-                return image, *draw_voxels(masks, rng), name
-        raise _nothing_in_sight()
+        return self._augmented(best, naming) or self._draw_sample(rng, naming)
 
     def _draw_patch(self, rng: np.random.Generator) -> _DrawnPatch | None:
         """A case, an object of it, and a patch around it; None if the case has no object or can't be read."""
@@ -194,18 +165,11 @@ class PromptDataLoader(DataLoader):
             self._avoid(which, name, error)
             return None
 
-    def _supervoxels_in(self, drawn: _DrawnPatch, rng: np.random.Generator) -> np.ndarray | tuple:
-        """Boolean (k, *patch); nothing if they can't be read."""
+    def _augmented(self, drawn: _DrawnPatch, naming: bool) -> Sample | None:
+        """The patch's image, and the object in it or all voxels' classes, augmented; None if it can't be read."""
         try:
-            return drawn.case.supervoxel_patches(drawn.bounds, SUPERVOXELS, rng)
-        except Exception as error:  # as above
-            self._avoid(drawn.dataset, drawn.case.name, error)
-            return ()
-
-    def _augmented(self, drawn: _DrawnPatch, masks: np.ndarray) -> Sample | None:
-        """The patch's image and masks in it, boolean (k, *patch), augmented; None if the image can't be read."""
-        target = masks.astype(np.int16)
-        try:
+            target = self.classes[drawn.dataset].patch(drawn.case, drawn.bounds) if naming else drawn.target
+            target = target.astype(np.int16)[None]
             if self.mark_outside:
                 target[(target == 0) & drawn.case.outside_patch(drawn.bounds)] = -1
             image = torch.from_numpy(drawn.case.image_patch(drawn.bounds))

@@ -75,24 +75,24 @@ class PromptCase:
     def target_patch(self, drawn: DrawnObject, bounds: Bounds) -> np.ndarray:
         """Boolean (*patch): a supervoxel as stored, or the label's component (in the patch) that holds the centre."""
         if drawn.source == "supervoxel":
-            return read_patch(self.supervoxels, drawn.key - 1, bounds, 0) > 0
+            return self.supervoxel_patch(drawn.key, bounds)
         labels = np.isin(read_patch(self.segmentation, 0, bounds, -1), drawn.key)
         components = cc3d.connected_components(labels, connectivity=26)
         centre = tuple(index - low for index, (low, _) in zip(drawn.centre, bounds, strict=True))
         return (components == components[centre]) & labels
 
-    def supervoxel_patches(self, bounds: Bounds, most: int, rng: np.random.Generator) -> np.ndarray:
-        """Boolean (k, *patch): so many of the supervoxels whose class locations show them in the patch, at most."""
+    def keys_within(self, bounds: Bounds) -> list[int]:
+        """The supervoxels whose class locations show them in a patch."""
         low, high = np.transpose(bounds)
-        present = [
+        return [
             key
             for key, rows in self.supervoxel_locations.items()
             if ((rows[:, 1:] >= low) & (rows[:, 1:] < high)).all(axis=1).any()
         ]
-        drawn = rng.permutation(present)[:most].tolist()
-        size = [last - first for first, last in bounds]
-        patches = [read_patch(self.supervoxels, key - 1, bounds, 0) > 0 for key in drawn]
-        return np.stack(patches) if patches else np.zeros((0, *size), bool)
+
+    def supervoxel_patch(self, key: int, bounds: Bounds) -> np.ndarray:
+        """Boolean (*patch): a supervoxel as stored."""
+        return read_patch(self.supervoxels, key - 1, bounds, 0) > 0
 
     def outside_patch(self, bounds: Bounds) -> np.ndarray:
         """Boolean (*patch): where nnU-Net's nonzero mask says that there is no image."""
@@ -165,6 +165,22 @@ class PromptDataset:
                 f"locations, the image {tuple(image.shape)}; generate the case again with --overwrite."
             )
         return PromptCase(case, image, segmentation, supervoxels, locations, properties.get("class_locations", {}))
+
+    def read_locations(self, cases: Sequence[str]) -> list[dict[int, np.ndarray]]:
+        """The supervoxels' class locations of those cases that can be read.
+
+        Raises:
+            UserError: none of them can.
+        """
+        read, failure = [], None
+        for case in cases:
+            try:
+                read.append(read_locations(self.supervoxel_folder, case))
+            except UserError as error:
+                failure = error
+        if not read and failure:
+            raise failure
+        return read
 
     def _damage(self, case: str) -> str | None:
         """Why the case can't be used, as far as opening its files shows; None if all seems well."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -31,12 +31,12 @@ from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.shipped import find_config
 from nnunetv2_supervoxel.store import supervoxel_folder
-from nnunetv2_supervoxel.training.contrast import contrast_loss, output_of
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader, finest
 from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
+from nnunetv2_supervoxel.training.naming import NamingHeads, make_classes, outputs_of, zero_of
 from nnunetv2_supervoxel.training.rounds import InteractionRounds, without_prompts
 
 Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
@@ -116,7 +116,14 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             )
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        """The config's optimizer under nnU-Net's schedule."""
+        """The config's optimizer under nnU-Net's schedule.
+
+        nnU-Net calls this after building the network and before DDP wraps it: here the heads for naming join it.
+        """
+        network = self._bare_network
+        if self.config.naming_fraction and not hasattr(network, "naming"):
+            classes = self.config.naming_classes * (1 + len(self.config.datasets))
+            network.naming = NamingHeads(network.decoder, classes).to(self.device)
         if self.config.optimizer == "sgd":
             return super().configure_optimizers()
         parameters = self.network.parameters()
@@ -157,7 +164,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
-            contrast_fraction=self.config.contrast_fraction,
+            classes=make_classes(train, self.config.naming_classes) if self.config.naming_fraction else (),
+            naming_fraction=self.config.naming_fraction,
             mark_outside=any(self.configuration_manager.use_mask_for_norm),
         )
         val_loader = PromptDataLoader(
@@ -181,24 +189,28 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
     def train_step(self, batch: dict) -> dict:
         """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient.
 
-        A batch without objects is one for contrast, see contrast.py.
+        A batch without objects is one for naming, see naming.py.
         """
         if "target" not in batch:
-            return self._contrast_step(batch)
+            return self._naming_step(batch)
         rounds = self._rounds(batch)
         rounds.prompt()
         for _ in range(int(self.rounds_rng.integers(self.config.max_rounds))):
             rounds.observe(self._predict(rounds.input))
             rounds.prompt()
-        return self._nnunets_step(rounds.input, batch["target"])
+        if not self.config.naming_fraction:
+            return self._nnunets_step(rounds.input, batch["target"], self.loss)
+        usual, heads = self.loss, self._bare_network.naming
+        loss = lambda outputs, target: usual(outputs, target) + zero_of(heads.parameters())  # noqa: E731
+        return self._nnunets_step(rounds.input, batch["target"], loss)
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """As in nnU-Net; the loss of steps for contrast, which is of another kind, is told apart."""
-        contrast = [output["contrast"] for output in train_outputs if "contrast" in output]
-        prompted = [output for output in train_outputs if "contrast" not in output]
-        if contrast:
-            self.print_to_log_file(f"Contrast loss: {np.mean(contrast):.4f}")
-        super().on_train_epoch_end(prompted or [{"loss": loss} for loss in contrast])
+        """As in nnU-Net; the loss of steps for naming, which is of another kind, is told apart."""
+        naming = [output["naming"] for output in train_outputs if "naming" in output]
+        prompted = [output for output in train_outputs if "naming" not in output]
+        if naming:
+            self.print_to_log_file(f"Naming loss: {np.mean(naming):.4f}")
+        super().on_train_epoch_end(prompted or [{"loss": loss} for loss in naming])
 
     def validation_step(self, batch: dict) -> dict:
         """`max_rounds` rounds, each sample with one interaction type throughout, the types in turn.
@@ -317,31 +329,39 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         next(running)
         return running
 
-    def _nnunets_step(self, data: torch.Tensor, target: torch.Tensor | list[torch.Tensor]) -> dict:
-        with self._autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
-            return super().train_step({"data": data, "target": target})
+    @property
+    def _bare_network(self) -> nn.Module:
+        """The network without DDP's wrapper."""
+        return self.network.module if self.is_ddp else self.network
 
-    def _contrast_step(self, batch: dict) -> dict:
-        """One step of nnU-Net's with features in place of outputs, and with their loss."""
-        network = self.network.module if self.is_ddp else self.network
-        usual = self.loss
-        with output_of(network.decoder.stages[-1]) as features:
+    def _nnunets_step(
+        self, data: torch.Tensor, target: torch.Tensor | list[torch.Tensor], loss: Callable[..., torch.Tensor]
+    ) -> dict:
+        usual, self.loss = self.loss, loss
+        try:
+            with self._autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
+                return super().train_step({"data": data, "target": target})
+        finally:
+            self.loss = usual
 
-            def loss(outputs: torch.Tensor | list[torch.Tensor], drawn: list[torch.Tensor]) -> torch.Tensor:
-                # DDP wants every weight to have a gradient, those of the outputs, too.
+    def _naming_step(self, batch: dict) -> dict:
+        """One step of nnU-Net's with its loss on classes in place of the object."""
+        network, usual = self._bare_network, self.loss
+        with outputs_of(network.decoder.stages) as features:
+
+            def loss(outputs: torch.Tensor | list[torch.Tensor], classes: torch.Tensor | list) -> torch.Tensor:
+                named = network.naming(features)
                 outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-                return contrast_loss(features[-1], *drawn) + sum(output.sum() * 0 for output in outputs)
+                if self.enable_deep_supervision:
+                    return usual(named, classes) + zero_of(outputs)
+                return usual(named[0], classes) + zero_of([*outputs, *named[1:]])
 
-            self.loss = loss
-            try:
-                data = without_prompts(_to(batch["data"], self.device))
-                return {"contrast": self._nnunets_step(data, [batch["voxels"], batch["inside"]])["loss"]}
-            finally:
-                self.loss = usual
+            step = self._nnunets_step(without_prompts(_to(batch["data"], self.device)), batch["classes"], loss)
+        return {"naming": step["loss"]}
 
     def _do_i_compile(self) -> bool:
         # Compiled networks don't show what happens inside.
-        return self.config.contrast_fraction == 0 and super()._do_i_compile()
+        return self.config.naming_fraction == 0 and super()._do_i_compile()
 
     def _rounds(self, batch: dict, kinds: list[str] | None = None) -> InteractionRounds:
         image = _to(batch["data"], self.device)
@@ -357,7 +377,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
     def _forward(self, data: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         # Past DDP's wrapper, which has nothing to share without gradients.
         with self._autocast():
-            return (self.network.module if self.is_ddp else self.network)(data)
+            return self._bare_network(data)
 
     def _predict(self, data: torch.Tensor) -> torch.Tensor:
         """Logits (b, 2, z, y, x) for an input (b, c + 7, z, y, x)."""

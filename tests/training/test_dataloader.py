@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
+from nnunetv2_supervoxel.training.naming import make_classes
 
 SHAPE = (17, 25, 38)
 PATCH = (10, 14, 20)
@@ -281,46 +282,36 @@ def test_weights_between_datasets(folders, tmp_path):
     assert 130 < batch["keys"].count("c") < 170
 
 
-def decoded_voxels(batch, sample):
-    """Per supervoxel drawn, where its voxels lie in the image: (z, y, x) each, through the coordinates in it."""
-    voxels = batch["voxels"][sample].numpy()
-    return [decode(batch["data"][sample, 0].numpy().ravel()[row]) for row in voxels[voxels[:, 0] >= 0]]
+def naming_loader(folders, **settings):
+    classes = make_classes([PromptDataset(*folders)], 3)
+    return loader(folders, classes=classes, **{"naming_fraction": 1.0, **settings})
 
 
-@pytest.mark.parametrize(("least", "expected"), [(1, {0, 1, 2}), (100, {0, 1})])
-def test_batches_for_contrast_show_voxels_of_all_supervoxels_in_sight(folders, least, expected):
-    settings = {"patch_size": (17, 25, 38), "contrast_fraction": 1.0, "min_target_voxels": least}  # all objects in it
-    for seed in range(6):
-        batch = next(loader(folders, **settings, rng=np.random.default_rng(seed)))
-        assert set(batch) == {"data", "voxels", "inside", "keys"}
-        for sample in range(2):
-            seen = set()
-            for where in decoded_voxels(batch, sample):
-                (number,) = [i for i in range(3) if mask_of(i)[where].all()]
-                seen.add(number)
-            assert seen == expected
-
-
-def test_supervoxels_out_of_sight_or_too_small_are_left_out(folders):
-    small = (6, 8, 14)
-    settings = {"patch_size": small, "contrast_fraction": 1.0, "min_target_voxels": 30}
+def test_batches_for_naming_show_the_classes_of_all_supervoxels_in_sight(folders):
     shown = Counter()
-    for seed in range(10):
-        batch = next(loader(folders, **settings, rng=np.random.default_rng(seed)))
-        for sample in range(2):
-            inside = [
-                mask_of(i)[decode(v[v > 0])] for i, v in ((i, batch["data"][sample, 0].numpy()) for i in range(3))
-            ]
-            expected = {i for i in range(3) if np.count_nonzero(inside[i]) >= 30}
-            found = {i for where in decoded_voxels(batch, sample) for i in range(3) if mask_of(i)[where].all()}
-            assert found == expected
-            shown[len(found)] += 1
-    assert shown[1] > 0  # a patch with one alone has to do after a few draws
+    for seed in range(8):
+        batch = next(naming_loader(folders, min_target_voxels=1, rng=np.random.default_rng(seed)))
+        assert set(batch) == {"data", "classes", "keys"}
+        assert batch["classes"].shape == (2, 1, *PATCH)
+        for image, classes in zip(batch["data"].numpy(), batch["classes"].numpy()[:, 0], strict=True):
+            inside = image[0] > 0
+            where, named = decode(image[0][inside]), classes[inside]
+            assert not classes[~inside].any()
+            for number in range(3):
+                found = set(named[mask_of(number)[where]].tolist())
+                assert len(found) <= 1
+                shown[(number, *found)] += 1
+            np.testing.assert_array_equal(named > 0, np.any([mask_of(i)[where] for i in range(3)], axis=0))
+    named = [key for key in shown if len(key) == 2]
+    assert sorted(number for number, _ in named) == [0, 1, 2]  # each has one class wherever it is seen
+    assert sorted(label for _, label in named) == [1, 2, 3]
 
 
-def test_contrast_and_prompts_by_fraction(folders):
-    batches = [next(loader(folders, contrast_fraction=0.25, rng=np.random.default_rng(seed))) for seed in range(60)]
-    assert 5 <= sum("voxels" in batch for batch in batches) <= 25
+def test_naming_and_prompts_by_fraction(folders):
+    batches = [
+        next(naming_loader(folders, naming_fraction=0.25, rng=np.random.default_rng(seed))) for seed in range(60)
+    ]
+    assert 5 <= sum("classes" in batch for batch in batches) <= 25
 
 
 def test_nnunets_augmentation_moves_image_and_supervoxels_alike(folders):
@@ -337,13 +328,13 @@ def test_nnunets_augmentation_moves_image_and_supervoxels_alike(folders):
     for seed in range(6):
         torch.manual_seed(seed)
         np.random.seed(seed)
-        batch = next(loader(folders, **settings, contrast_fraction=1.0, rng=np.random.default_rng(seed)))
+        batch = next(naming_loader(folders, **settings, rng=np.random.default_rng(seed)))
         for sample in range(2):
             image = batch["data"][sample, 1].numpy()  # 0 outside of supervoxels, more inside
-            voxels = batch["voxels"][sample].numpy()
-            values = image.ravel()[voxels[voxels[:, 0] >= 0]]
-            agree.append(float(np.mean(values > (image.min() + image.max()) / 4)))
-    assert np.mean(agree) > 0.8
+            inside = image > (image.min() + image.max()) / 4
+            named = batch["classes"][0][sample, 0].numpy() > 0
+            agree.append(np.count_nonzero(inside & named) / np.count_nonzero(inside | named))
+    assert np.mean(agree) > 0.7
 
 
 def test_workers_draw_different_batches(folders):

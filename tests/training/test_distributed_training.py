@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -44,8 +45,9 @@ def _worker(rank, port, results):
     dist.destroy_process_group()
 
 
-def test_two_processes_train_one_network(prompt_training, tmp_path):
-    results = prompt_training(max_rounds=3)
+@pytest.mark.parametrize("naming", [0.0, 0.5])
+def test_two_processes_train_one_network(prompt_training, tmp_path, naming):
+    results = prompt_training(max_rounds=3, naming_fraction=naming)
     mp.spawn(_worker, (find_free_network_port(), Path(tmp_path)), nprocs=2)
     one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(2))
     assert one["batch_size"] == two["batch_size"] == 1

@@ -1,0 +1,131 @@
+"""Naming supervoxels without a prompt, so that features know what they lie in.
+
+To outline what a prompt points at takes little notion of what it is. Here the network sees the image alone, and is to
+say of every voxel which class its supervoxel belongs to. Nobody gave these classes: they are clusters of supervoxels of
+similar place, size and shape over all cases (after Caron et al., 2018, who cluster what the network sees).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from scipy.cluster.vq import kmeans2, vq
+from torch import nn
+
+from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
+
+UNNAMED = 0  # where no supervoxel lies; classes count from 1
+MAX_CASES = 500  # of a dataset, from which its classes are made
+_ROWS = 1000  # of a supervoxel's class locations: enough for its place and extent
+_LEFT_RIGHT = 2
+
+
+class SupervoxelClasses:
+    """Which class a supervoxel of a dataset belongs to.
+
+    Args:
+        dataset: its cases make the classes, `MAX_CASES` of them at most.
+        count: number of classes; fewer if there are fewer supervoxels.
+        first: number of the first class.
+
+    Raises:
+        UserError: not one case can be read.
+    """
+
+    def __init__(self, dataset: PromptDataset, count: int, first: int = 1) -> None:
+        rng = np.random.default_rng(0)
+        cases = rng.permutation(dataset.identifiers)[:MAX_CASES].tolist()
+        descriptors = np.concatenate([_descriptors(locations) for locations in dataset.read_locations(cases)])
+        count = min(count, len(np.unique(descriptors, axis=0)))
+        self.first = first
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "One of the clusters is empty")  # then there is a class less
+            self.centres, _ = kmeans2(descriptors, count, minit="++", seed=0)
+        self._known: dict[str, dict[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def of(self, case: PromptCase) -> dict[int, int]:
+        """The class of every supervoxel of a case, by the key of its class locations."""
+        if case.name not in self._known:
+            nearest, _ = vq(_descriptors(case.supervoxel_locations), self.centres)
+            keys = _visible(case.supervoxel_locations)
+            self._known[case.name] = dict(zip(keys, (nearest + self.first).tolist(), strict=True))
+        return self._known[case.name]
+
+    def patch(self, case: PromptCase, bounds: Bounds) -> np.ndarray:
+        """int16 (*patch): the class of the smallest supervoxel that holds the voxel, or `UNNAMED`."""
+        classes = self.of(case)
+        named = np.full([last - first for first, last in bounds], UNNAMED, np.int16)
+        for key in sorted(case.keys_within(bounds), key=lambda key: -len(case.supervoxel_locations[key])):
+            named[case.supervoxel_patch(key, bounds)] = classes[key]
+        return named
+
+
+def _visible(locations: dict[int, np.ndarray]) -> list[int]:
+    return [key for key, rows in locations.items() if len(rows)]
+
+
+def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
+    """Place and extent (k, 6) of the supervoxels that have a voxel, relative to the box around all of them.
+
+    Left and right are alike, because nnU-Net mirrors images in training: the distance from the middle counts.
+    """
+    voxels = [rows[:: -(-len(rows) // _ROWS), 1:] for rows in (locations[key] for key in _visible(locations))]
+    if not voxels:
+        return np.zeros((0, 6))
+    low, high = np.min([v.min(axis=0) for v in voxels], axis=0), np.max([v.max(axis=0) for v in voxels], axis=0)
+    size = np.maximum(high - low, 1)
+    centres = np.array([(v.mean(axis=0) - low) / size - 0.5 for v in voxels])
+    centres[:, _LEFT_RIGHT] = np.abs(centres[:, _LEFT_RIGHT])
+    return np.hstack([centres, [v.std(axis=0) / size for v in voxels]])
+
+
+class NamingHeads(nn.Module):
+    """One output per class, and one for no class, from the features of every stage of the network's decoder.
+
+    Part of the network while it trains, so that checkpoints and DDP know them; exports leave them out.
+
+    Args:
+        decoder: of nnU-Net's network.
+        classes: number of classes.
+    """
+
+    def __init__(self, decoder: nn.Module, classes: int) -> None:
+        super().__init__()
+        # nnU-Net's name for layers that -pretrained_weights needn't have.
+        self.seg_layers = nn.ModuleList(type(layer)(layer.in_channels, 1 + classes, 1) for layer in decoder.seg_layers)
+
+    def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Logits (b, 1 + classes, z, y, x) at every scale, finest first, from the stages' features, coarsest first."""
+        return [head(feature) for head, feature in zip(self.seg_layers, features, strict=True)][::-1]
+
+
+@contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
+    """What modules inside a network put out while the network runs, in a list."""
+    outputs: list[torch.Tensor] = []
+    handles = [m.register_forward_hook(lambda _, __, output: outputs.append(output)) for m in modules]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def zero_of(tensors: Iterable[torch.Tensor]) -> torch.Tensor | int:
+    """0, with a gradient for all of them: DDP wants one for every weight in every step."""
+    return sum(tensor.sum() * 0 for tensor in tensors)
+
+
+def make_classes(datasets: Sequence[PromptDataset], count: int) -> list[SupervoxelClasses]:
+    """Classes of each dataset, told apart: the same place in another dataset may be another part of the body."""
+    made: list[SupervoxelClasses] = []
+    for dataset in datasets:
+        made.append(SupervoxelClasses(dataset, count, first=1 + sum(map(len, made))))
+    return made

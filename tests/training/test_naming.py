@@ -1,0 +1,153 @@
+"""Naming the classes of supervoxels: how classes are made, what a patch shows, the loss, and steps of the trainer."""
+
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_supervoxel.training.naming import UNNAMED, SupervoxelClasses, make_classes, outputs_of
+from nnunetv2_supervoxel.training.rounds import without_prompts
+
+SHAPE = (20, 30, 44)
+FRAME = ((0, 0, 0), (20, 30, 44))  # all around, so that places are relative to the same box in every case
+LOW, HIGH = ((2, 4, 20), (5, 9, 25)), ((14, 4, 20), (17, 9, 25))
+LEFT, RIGHT = ((8, 18, 4), (12, 24, 10)), ((8, 18, 34), (12, 24, 40))
+
+
+class Dataset:
+    """What `SupervoxelClasses` knows of a dataset: boxes (first voxel, one past the last) by case."""
+
+    def __init__(self, **cases):
+        self.cases, self.identifiers = cases, sorted(cases)
+
+    def open_case(self, name):
+        return Case(name, self.cases[name])
+
+    def read_locations(self, names):
+        return [self.open_case(name).supervoxel_locations for name in names]
+
+
+class Case:
+    """What `SupervoxelClasses` knows of a case."""
+
+    def __init__(self, name, boxes):
+        self.name, self.boxes = name, boxes
+        self.supervoxel_locations = {
+            key: np.insert(np.argwhere(self.supervoxel_patch(key, [(0, size) for size in SHAPE])), 0, key - 1, axis=1)
+            for key in range(1, 1 + len(boxes))
+        }
+
+    def keys_within(self, bounds):
+        return [key for key in self.supervoxel_locations if self.supervoxel_patch(key, bounds).any()]
+
+    def supervoxel_patch(self, key, bounds):
+        mask = np.zeros(SHAPE, bool)
+        mask[tuple(slice(*side) for side in zip(*self.boxes[key - 1], strict=True))] = True
+        return mask[tuple(slice(*side) for side in bounds)]
+
+
+def moved(box, *by):
+    return tuple(tuple(int(c + d) for c, d in zip(corner, by, strict=True)) for corner in box)
+
+
+@pytest.fixture
+def classes():
+    return SupervoxelClasses(
+        Dataset(a=[FRAME, LOW, HIGH, LEFT], b=[FRAME, moved(HIGH, 1, 0, 1), RIGHT, moved(LOW, 0, 1, -1)]), 4
+    )
+
+
+def test_supervoxels_alike_in_place_and_size_have_one_class(classes):
+    a = classes.of(Case("a", [FRAME, LOW, HIGH, LEFT]))
+    b = classes.of(Case("b", [FRAME, moved(HIGH, 1, 0, 1), RIGHT, moved(LOW, 0, 1, -1)]))
+    assert sorted(a.values()) == [1, 2, 3, 4]
+    assert [b[1], b[2], b[4]] == [a[1], a[3], a[2]]
+    assert b[3] == a[4]  # left and right
+    larger = classes.of(Case("c", [FRAME, ((1, 1, 1), (19, 29, 43)), moved(LOW, 1, 0, 0)]))
+    assert larger[2] == a[1]
+    assert larger[3] == a[2]
+
+
+def test_classes_are_the_same_whenever_made(classes):
+    again = SupervoxelClasses(
+        Dataset(b=[FRAME, moved(HIGH, 1, 0, 1), RIGHT, moved(LOW, 0, 1, -1)], a=[FRAME, LOW, HIGH, LEFT]), 4
+    )
+    np.testing.assert_array_equal(again.centres, classes.centres)
+
+
+def test_there_are_no_more_classes_than_supervoxels():
+    assert len(SupervoxelClasses(Dataset(a=[FRAME, LOW], b=[FRAME, LOW]), 24)) == 2
+
+
+def test_datasets_have_classes_of_their_own():
+    first, second = make_classes([Dataset(a=[FRAME, LOW, HIGH]), Dataset(b=[FRAME, LOW, LEFT])], 24)
+    assert sorted(first.of(Case("a", [FRAME, LOW, HIGH])).values()) == [1, 2, 3]
+    assert sorted(second.of(Case("b", [FRAME, LOW, LEFT])).values()) == [4, 5, 6]
+
+
+def test_a_voxel_has_the_class_of_the_smallest_supervoxel_around_it(classes):
+    large, inner, outside = ((1, 2, 15), (8, 20, 30)), LOW, HIGH
+    case = Case("d", [inner, large, outside])
+    named = classes.of(case)
+    bounds = [(0, 12), (3, 30), (10, 44)]
+    expected = np.full(SHAPE, UNNAMED)
+    for key, box in ((2, large), (1, inner)):
+        expected[tuple(slice(*side) for side in zip(*box, strict=True))] = named[key]
+    patch = classes.patch(case, bounds)
+    assert patch.dtype == np.int16
+    np.testing.assert_array_equal(patch, expected[0:12, 3:30, 10:44])
+    assert {named[1], named[2], UNNAMED} == set(np.unique(patch))
+
+
+def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_training):
+    prompt_training(naming_fraction=1.0, naming_classes=5, optimizer="adamw", initial_lr=0.01, augmentation="none")
+    trainer = make_trainer()
+    batch = next(trainer.get_dataloaders()[0])
+    assert "target" not in batch
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    usual = trainer.loss
+    losses = [float(trainer.train_step(batch)["naming"]) for _ in range(40)]
+    assert losses[-1] < losses[0] - 0.7
+    assert trainer.loss is usual
+    after = trainer.network.state_dict()
+    # The outputs for prompts, and the weights of prompts, have nothing to learn from but weight decay.
+    name = "encoder.stages.0.0.convs.0.conv.weight"
+    assert not torch.equal(after[name][:, :1] / after[name][:, :1].norm(), before[name][:, :1] / before[name].norm())
+    for unused in (lambda weights: weights[name][:, 1:], lambda weights: weights["decoder.seg_layers.1.weight"]):
+        now, then = unused(after), unused(before)
+        torch.testing.assert_close(now / now.norm(), then / then.norm(), atol=1e-5, rtol=0)
+    # What was learned is what the batch says: most voxels of supervoxels get their own class at full resolution.
+    with outputs_of(trainer.network.decoder.stages) as features, torch.no_grad():
+        trainer.network(without_prompts(batch["data"]))
+        named = trainer.network.naming(features)[0].argmax(1)
+    classes = batch["classes"][0][:, 0]
+    inside = classes != UNNAMED
+    assert float((named == classes)[inside].float().mean()) > 0.6
+
+
+def test_a_training_goes_on_with_its_heads(make_trainer, prompt_training, tmp_path):
+    prompt_training(naming_fraction=0.5, naming_classes=5)
+    trainer = make_trainer()
+    trainer.save_checkpoint(str(tmp_path / "checkpoint.pth"))
+    resumed = make_trainer()
+    head = "naming.seg_layers.0.weight"
+    assert not torch.equal(resumed.network.state_dict()[head], trainer.network.state_dict()[head])
+    resumed.load_checkpoint(str(tmp_path / "checkpoint.pth"))
+    torch.testing.assert_close(resumed.network.state_dict()[head], trainer.network.state_dict()[head])
+    assert resumed.network.state_dict()[head].shape[0] == 6  # no class, and five
+
+
+def test_steps_of_both_kinds_are_reported_apart(make_trainer, prompt_training):
+    prompt_training(naming_fraction=0.5, num_iterations_per_epoch=12)
+    trainer = make_trainer()
+    trainer.on_train_start()
+    outputs = [trainer.train_step(next(trainer.dataloader_train)) for _ in range(12)]
+    kinds = [set(output) for output in outputs]
+    assert {"loss"} in kinds
+    assert {"naming"} in kinds
+    said = []
+    trainer.print_to_log_file = lambda *text, **_: said.append(" ".join(map(str, text)))
+    trainer.on_train_epoch_end(outputs)
+    naming = np.mean([output["naming"] for output in outputs if "naming" in output])
+    assert f"Naming loss: {naming:.4f}" in said
+    logged = trainer.logger.get_value("train_losses", step=-1)
+    assert logged == pytest.approx(np.mean([output["loss"] for output in outputs if "loss" in output]), rel=1e-5)
