@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -166,21 +166,20 @@ class PromptDataset:
             )
         return PromptCase(case, image, segmentation, supervoxels, locations, properties.get("class_locations", {}))
 
-    def read_locations(self, cases: Sequence[str]) -> list[dict[int, np.ndarray]]:
+    def read_locations(self, cases: Sequence[str]) -> Iterator[dict[int, np.ndarray]]:
         """The supervoxels' class locations of those cases that can be read.
 
         Raises:
             UserError: none of them can.
         """
-        read, failure = [], None
+        failures = []
         for case in cases:
             try:
-                read.append(read_locations(self.supervoxel_folder, case))
+                yield read_locations(self.supervoxel_folder, case)
             except UserError as error:
-                failure = error
-        if not read and failure:
-            raise failure
-        return read
+                failures.append(error)
+        if failures and len(failures) == len(cases):
+            raise failures[-1]
 
     def _damage(self, case: str) -> str | None:
         """Why the case can't be used, as far as opening its files shows; None if all seems well."""

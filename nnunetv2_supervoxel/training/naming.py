@@ -16,6 +16,7 @@ import torch
 from scipy.cluster.vq import kmeans2, vq
 from torch import nn
 
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
 
 UNNAMED = 0  # where no supervoxel lies; classes count from 1
@@ -33,7 +34,7 @@ class SupervoxelClasses:
         first: number of the first class.
 
     Raises:
-        UserError: not one case can be read.
+        UserError: not one case can be read, or no supervoxel has a voxel.
     """
 
     def __init__(self, dataset: PromptDataset, count: int, first: int = 1) -> None:
@@ -41,6 +42,8 @@ class SupervoxelClasses:
         cases = rng.permutation(dataset.identifiers)[:MAX_CASES].tolist()
         descriptors = np.concatenate([_descriptors(locations) for locations in dataset.read_locations(cases)])
         count = min(count, len(np.unique(descriptors, axis=0)))
+        if count == 0:
+            raise UserError(f"The supervoxels in {dataset.supervoxel_folder} are empty; generate them again.")
         self.first = first
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "One of the clusters is empty")  # then there is a class less
@@ -51,19 +54,22 @@ class SupervoxelClasses:
         return len(self.centres)
 
     def of(self, case: PromptCase) -> dict[int, int]:
-        """The class of every supervoxel of a case, by the key of its class locations."""
+        """The class of every supervoxel of a case, by the key of its class locations; the most extended first."""
         if case.name not in self._known:
-            nearest, _ = vq(_descriptors(case.supervoxel_locations), self.centres)
-            keys = _visible(case.supervoxel_locations)
-            self._known[case.name] = dict(zip(keys, (nearest + self.first).tolist(), strict=True))
+            keys, descriptors = _visible(case.supervoxel_locations), _descriptors(case.supervoxel_locations)
+            nearest, _ = vq(descriptors, self.centres)
+            # Not by the number of class locations, which are drawn: it says little of large supervoxels.
+            order = np.argsort(-descriptors[:, 3:].prod(axis=1), kind="stable")
+            self._known[case.name] = {keys[i]: int(nearest[i]) + self.first for i in order}
         return self._known[case.name]
 
     def patch(self, case: PromptCase, bounds: Bounds) -> np.ndarray:
-        """int16 (*patch): the class of the smallest supervoxel that holds the voxel, or `UNNAMED`."""
-        classes = self.of(case)
+        """int16 (*patch): the class of the least extended supervoxel that holds the voxel, or `UNNAMED`."""
         named = np.full([last - first for first, last in bounds], UNNAMED, np.int16)
-        for key in sorted(case.keys_within(bounds), key=lambda key: -len(case.supervoxel_locations[key])):
-            named[case.supervoxel_patch(key, bounds)] = classes[key]
+        within = set(case.keys_within(bounds))
+        for key, number in self.of(case).items():
+            if key in within:
+                named[case.supervoxel_patch(key, bounds)] = number
         return named
 
 

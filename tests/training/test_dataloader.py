@@ -307,6 +307,25 @@ def test_batches_for_naming_show_the_classes_of_all_supervoxels_in_sight(folders
     assert sorted(label for _, label in named) == [1, 2, 3]
 
 
+def test_classes_are_made_of_what_can_be_read(folders):
+    dataset = PromptDataset(*folders)
+    (whole,) = make_classes([dataset], 24)
+    (folders[1] / "a.pkl").write_bytes(b"no pickle")
+    (half,) = make_classes([dataset], 24)
+    np.testing.assert_allclose(np.sort(half.centres, axis=0), np.sort(whole.centres, axis=0))  # b is like a
+    (folders[1] / "b.pkl").write_bytes(b"no pickle")
+    with pytest.raises(UserError, match=r"b\.pkl|a\.pkl"):
+        make_classes([dataset], 24)
+
+
+def test_there_are_no_classes_of_nothing(folders):
+    for case in ("a", "b"):
+        rows = {"class_locations": {key: np.zeros((0, 4), int) for key in (1, 2, 3)}}
+        (folders[1] / f"{case}.pkl").write_bytes(pickle.dumps(rows))
+    with pytest.raises(UserError, match="are empty"):
+        make_classes([PromptDataset(*folders)], 24)
+
+
 def test_naming_and_prompts_by_fraction(folders):
     batches = [
         next(naming_loader(folders, naming_fraction=0.25, rng=np.random.default_rng(seed))) for seed in range(60)

@@ -84,9 +84,13 @@ def test_datasets_have_classes_of_their_own():
     assert sorted(second.of(Case("b", [FRAME, LOW, LEFT])).values()) == [4, 5, 6]
 
 
-def test_a_voxel_has_the_class_of_the_smallest_supervoxel_around_it(classes):
+@pytest.mark.parametrize("rows", [None, 40])
+def test_a_voxel_has_the_class_of_the_smallest_supervoxel_around_it(classes, rows):
     large, inner, outside = ((1, 2, 15), (8, 20, 30)), LOW, HIGH
     case = Case("d", [inner, large, outside])
+    if rows:  # as many for large supervoxels as for small ones, as where nnU-Net draws them
+        for key, voxels in case.supervoxel_locations.items():
+            case.supervoxel_locations[key] = np.random.default_rng(key).permutation(voxels)[:rows]
     named = classes.of(case)
     bounds = [(0, 12), (3, 30), (10, 44)]
     expected = np.full(SHAPE, UNNAMED)
