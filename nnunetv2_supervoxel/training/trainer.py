@@ -154,6 +154,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         initial_patch, training = self._augmentation()
         patch_size = self.configuration_manager.patch_size
         train, validation = self.get_tr_and_val_datasets()
+        classes = make_classes(train, self.config.naming_classes) if self.config.naming_fraction else []
         train_loader = PromptDataLoader(
             train,
             self.batch_size,
@@ -164,7 +165,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
-            classes=make_classes(train, self.config.naming_classes) if self.config.naming_fraction else (),
+            classes=classes,
             naming_fraction=self.config.naming_fraction,
             mark_outside=any(self.configuration_manager.use_mask_for_norm),
         )
@@ -177,6 +178,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             real_label_fraction=self.config.real_label_fraction,
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
+            classes=classes[:1],
+            naming_fraction=float(self._never_prompts),
         )
         processes = get_allowed_n_proc_DA()
         return self._start(train_loader, processes), self._start(val_loader, processes // 2 if processes else 0)
@@ -215,10 +218,14 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
     def validation_step(self, batch: dict) -> dict:
         """`max_rounds` rounds, each sample with one interaction type throughout, the types in turn.
 
+        A batch without objects, as trainings without prompts have them, is named once.
+
         Returns:
             What nnU-Net's returns, after the last round, and "prompts": per sample (type, Dice after the first prompt,
             Dice after the last).
         """
+        if "target" not in batch:
+            return self._naming_validation(batch)
         kinds = [self.user.kinds[(self._val_samples + i) % len(self.user.kinds)] for i in range(len(batch["data"]))]
         self._val_samples += len(kinds)
         rounds = self._rounds(batch, kinds)
@@ -254,7 +261,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
                 self.logger.log(metric_name(moment, kind), float(mean), self.current_epoch)
             if len(scores):
                 text.append(f"{kind or 'all'} {means[0]:.3f} -> {means[1]:.3f}")
-        self.print_to_log_file(f"Dice after 1 -> {self.config.max_rounds} prompts: {', '.join(text)}")
+        if text:
+            self.print_to_log_file(f"Dice after 1 -> {self.config.max_rounds} prompts: {', '.join(text)}")
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Curves of Dice over interactions for every object of the validation cases.
@@ -264,6 +272,9 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         Args:
             save_probabilities: nnU-Net's ``--npz``; prompted predictions belong to an object, so none are saved.
         """
+        if self._never_prompts:
+            self.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
+            return
         if save_probabilities:
             self.print_to_log_file("INFO: --npz does nothing here: what is predicted depends on the prompts.")
         self.set_deep_supervision_enabled(False)
@@ -344,6 +355,10 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         finally:
             self.loss = usual
 
+    @property
+    def _never_prompts(self) -> bool:
+        return self.config.naming_fraction == 1
+
     def _naming_step(self, batch: dict) -> dict:
         """One step of nnU-Net's with its loss on classes in place of the object."""
         network, usual = self._bare_network, self.loss
@@ -352,12 +367,29 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             def loss(outputs: torch.Tensor | list[torch.Tensor], classes: torch.Tensor | list) -> torch.Tensor:
                 named = network.naming(features)
                 outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-                if self.enable_deep_supervision:
-                    return usual(named, classes) + zero_of(outputs)
-                return usual(named[0], classes) + zero_of([*outputs, *named[1:]])
+                return usual(self._supervised(named), classes) + zero_of([*outputs, *named])
 
             step = self._nnunets_step(without_prompts(_to(batch["data"], self.device)), batch["classes"], loss)
         return {"naming": step["loss"]}
+
+    def _naming_validation(self, batch: dict) -> dict:
+        """Loss, and hits and mistakes of every class."""
+        network, classes = self._bare_network, _to(batch["classes"], self.device)
+        with outputs_of(network.decoder.stages) as features:
+            self._forward(without_prompts(_to(batch["data"], self.device)))
+        with self._autocast(), torch.no_grad():
+            named = network.naming(features)
+            loss = self.loss(self._supervised(named), classes)
+        true, count = finest(classes)[:, 0].long(), named[0].shape[1]
+        pairs = torch.bincount((true * count + named[0].argmax(1)).flatten(), minlength=count**2)
+        pairs = pairs.reshape(count, count).cpu().numpy()  # voxels by true and by named class, the first being none
+        tp = pairs.diagonal()[1:]
+        fp, fn = pairs.sum(axis=0)[1:] - tp, pairs.sum(axis=1)[1:] - tp
+        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "prompts": []}
+
+    def _supervised(self, outputs: list[torch.Tensor]) -> list[torch.Tensor] | torch.Tensor:
+        """What nnU-Net's loss looks at: all scales, or the finest alone without deep supervision."""
+        return outputs if self.enable_deep_supervision else outputs[0]
 
     def _do_i_compile(self) -> bool:
         # Compiled networks don't show what happens inside.

@@ -1,5 +1,7 @@
 """Naming the classes of supervoxels: how classes are made, what a patch shows, the loss, and steps of the trainer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -126,6 +128,41 @@ def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_tr
     classes = batch["classes"][0][:, 0]
     inside = classes != UNNAMED
     assert float((named == classes)[inside].float().mean()) > 0.6
+
+
+def test_validation_counts_the_voxels_of_every_class(make_trainer, prompt_training):
+    prompt_training(naming_fraction=1.0, naming_classes=5, optimizer="adamw", initial_lr=0.01, augmentation="none")
+    trainer = make_trainer()
+    trainer.on_train_start()
+    train, batch = next(trainer.dataloader_train), next(trainer.dataloader_val)
+    assert "target" not in batch
+    for _ in range(30):
+        trainer.train_step(train)
+    trainer.network.eval()
+    with outputs_of(trainer.network.decoder.stages) as features, torch.no_grad():
+        trainer.network(without_prompts(batch["data"]))
+        named = trainer.network.naming(features)[0].argmax(1)
+    true = batch["classes"][0][:, 0]
+    output = trainer.validation_step(batch)
+    for number in range(1, 6):
+        here, said = true == number, named == number
+        found = [int(output[name][number - 1]) for name in ("tp_hard", "fp_hard", "fn_hard")]
+        assert found == [int(x.sum()) for x in (here & said, ~here & said, here & ~said)]
+    assert output["tp_hard"].sum() > 0
+    assert output["fp_hard"].sum() > 0
+    said = []
+    trainer.print_to_log_file = lambda *text, **_: said.append(" ".join(map(str, text)))
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    trainer.on_train_epoch_end([trainer.train_step(train)])
+    trainer.on_validation_epoch_start()
+    trainer.on_validation_epoch_end([trainer.validation_step(batch)])
+    trainer.on_epoch_end()
+    assert 0 < trainer.logger.get_value("mean_fg_dice", step=-1) < 1
+    assert not any("prompts:" in text for text in said)
+    trainer.perform_actual_validation()
+    assert "no curves to validate" in said[-1]
+    assert not list(Path(trainer.output_folder).glob("validation*"))
 
 
 def test_a_training_goes_on_with_its_heads(make_trainer, prompt_training, tmp_path):
