@@ -126,7 +126,7 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
 
 def zero_of(tensors: Iterable[torch.Tensor]) -> torch.Tensor | int:
     """0, with a gradient for all of them: DDP wants one for every weight in every step."""
-    return sum(tensor.sum() * 0 for tensor in tensors)
+    return sum(tensor[:0].sum() for tensor in tensors)
 
 
 def make_classes(datasets: Sequence[PromptDataset], count: int) -> list[SupervoxelClasses]:

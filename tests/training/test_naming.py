@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_supervoxel.training.naming import UNNAMED, SupervoxelClasses, make_classes, outputs_of
+from nnunetv2_supervoxel.training.naming import UNNAMED, SupervoxelClasses, make_classes, outputs_of, zero_of
 from nnunetv2_supervoxel.training.rounds import without_prompts
 
 SHAPE = (20, 30, 44)
@@ -111,8 +111,8 @@ def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_tr
     assert "target" not in batch
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     usual = trainer.loss
-    losses = [float(trainer.train_step(batch)["naming"]) for _ in range(40)]
-    assert losses[-1] < losses[0] - 0.7
+    losses = [float(trainer.train_step(batch)["naming"]) for _ in range(100)]
+    assert losses[-1] < losses[0] - 1.2
     assert trainer.loss is usual
     after = trainer.network.state_dict()
     # The outputs for prompts, and the weights of prompts, have nothing to learn from but weight decay.
@@ -127,7 +127,15 @@ def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_tr
         named = trainer.network.naming(features)[0].argmax(1)
     classes = batch["classes"][0][:, 0]
     inside = classes != UNNAMED
-    assert float((named == classes)[inside].float().mean()) > 0.6
+    assert float((named == classes)[inside].float().mean()) > 0.7
+
+
+def test_a_zero_has_a_gradient_whatever_the_values():
+    values = torch.tensor([[torch.inf, 1.0], [torch.nan, -2.0]], requires_grad=True)
+    nothing = zero_of([values, values * 2])
+    assert float(nothing.detach()) == 0
+    nothing.backward()
+    assert torch.equal(values.grad, torch.zeros(2, 2))
 
 
 def test_validation_counts_the_voxels_of_every_class(make_trainer, prompt_training):
