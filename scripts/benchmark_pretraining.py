@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument(
         "--counts", type=int, nargs="+", default=Budget().counts, help="numbers of labelled cases (default: 1 2 4)"
     )
-    parser.add_argument("--quick", action="store_true", help="2 to 3 minutes, to see that it runs; proves nothing")
+    parser.add_argument("--quick", action="store_true", help="about 4 minutes, to see that it runs; proves nothing")
     arguments = parser.parse_args()
 
     started = time.time()

@@ -38,8 +38,10 @@ class PromptLogger(LocalLogger):
         super().load_checkpoint({name: [float("nan")] * epochs for name in METRICS} | checkpoint)
 
     def plot_progress_png(self, output_folder: str) -> None:
-        """nnU-Net's progress.png with one panel more."""
+        """nnU-Net's progress.png with one panel more, if something was prompted."""
         super().plot_progress_png(output_folder)
+        if np.isnan(self.my_fantastic_logging[metric_name("last")]).all():
+            return
         path = Path(output_folder) / "progress.png"
         theirs = plt.imread(path)[..., :3]
         ours = self._panel(theirs.shape[1])

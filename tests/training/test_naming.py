@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -171,6 +172,8 @@ def test_validation_counts_the_voxels_of_every_class(make_trainer, prompt_traini
     trainer.perform_actual_validation()
     assert "no curves to validate" in said[-1]
     assert not list(Path(trainer.output_folder).glob("validation*"))
+    height, width, _ = plt.imread(Path(trainer.output_folder) / "progress.png").shape
+    assert height < 2 * width  # nnU-Net's three panels, and no empty one for prompts
 
 
 def test_a_training_goes_on_with_its_heads(make_trainer, prompt_training, tmp_path):
