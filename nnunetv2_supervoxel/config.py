@@ -191,6 +191,11 @@ class PromptTrainingConfig(_Config):
     validation_objects_per_case: Annotated[int, Field(ge=1)] = 20
     """Final validation: supervoxels, and as many components of real labels, per case at most."""
 
+    @property
+    def never_prompts(self) -> bool:
+        """Whether no step of the training has a prompt."""
+        return self.naming_fraction == 1
+
     @field_validator("datasets", mode="before")
     @classmethod
     def _names_as_text(cls, datasets: object) -> object:

@@ -6,9 +6,9 @@
 The same nnU-Net with the same small budget learns six structures of the brain from 1, 2 or 4 labelled cases: from
 scratch, from weights that SupervoxelPromptTrainer learned on our supervoxels (bundled checkpoints), and from weights
 that it learned on SLIC supervoxels, the older way, with the same images and budget. There are two such budgets, 150
-and 450 steps, each with its own schedule. All cases are made of the MNI152
-T1; the test cases are bent further and have other contrasts than those of training (see atlas_dataset.py). The figures
-are Dice on the test cases, mean over structures, from nnU-Net's own validation of the last epoch (without mirroring).
+and 450 steps, each with its own schedule. All cases are made of the MNI152 T1; the test cases are bent further and have
+other contrasts than those of training (see atlas_dataset.py). The figures are Dice on the test cases, mean over
+structures, from nnU-Net's own validation of the last epoch (without mirroring).
 
 A seed decides which cases are labelled, the initial weights and the augmentation; there is one pretraining per way, so
 that the spread does not include its own. What is finished is kept in FOLDER/results.json, and an interrupted run goes
@@ -81,15 +81,11 @@ class Budget:
             "num_val_iterations_per_epoch": 4,
             # Prompted steps make a promptable network, but one whose features were no help here.
             "naming_fraction": 1.0,
-            "interactions": {"point": 1},
-            "max_rounds": 1,
             "optimizer": "adamw",
             "initial_lr": 0.004,
             "cpu_bfloat16": True,
             "augmentation": "nnunet",
             "min_target_voxels": 30,
-            "validation_interactions": 1,
-            "validation_objects_per_case": 2,
         }
     )
     fine_tuning: dict = field(default_factory=lambda: {"num_iterations_per_epoch": 75, "initial_lr": 0.004})

@@ -44,7 +44,7 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
     Raises:
         UserError: the folder exists and holds something, or the model never saw a prompt.
     """
-    if model.prompts.naming_fraction == 1:
+    if model.prompts.never_prompts:
         raise UserError(
             "This model was trained without one prompt (naming_fraction: 1) and can't answer any; export it as "
             "pretrained weights, --format nnunet or nnssl."

@@ -179,7 +179,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             min_target_voxels=self.config.min_target_voxels,
             max_shift=self.config.max_patch_shift,
             classes=classes[:1],
-            naming_fraction=float(self._never_prompts),
+            naming_fraction=float(self.config.never_prompts),
         )
         processes = get_allowed_n_proc_DA()
         return self._start(train_loader, processes), self._start(val_loader, processes // 2 if processes else 0)
@@ -201,11 +201,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         for _ in range(int(self.rounds_rng.integers(self.config.max_rounds))):
             rounds.observe(self._predict(rounds.input))
             rounds.prompt()
-        if not self.config.naming_fraction:
-            return self._nnunets_step(rounds.input, batch["target"], self.loss)
-        usual, heads = self.loss, self._bare_network.naming
-        loss = lambda outputs, target: usual(outputs, target) + zero_of(heads.parameters())  # noqa: E731
-        return self._nnunets_step(rounds.input, batch["target"], loss)
+        return self._nnunets_step(rounds.input, batch["target"], self.loss)
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """As in nnU-Net; the loss of steps for naming, which is of another kind, is told apart."""
@@ -272,7 +268,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         Args:
             save_probabilities: nnU-Net's ``--npz``; prompted predictions belong to an object, so none are saved.
         """
-        if self._never_prompts:
+        if self.config.never_prompts:
             self.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
             return
         if save_probabilities:
@@ -348,26 +344,24 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
     def _nnunets_step(
         self, data: torch.Tensor, target: torch.Tensor | list[torch.Tensor], loss: Callable[..., torch.Tensor]
     ) -> dict:
-        usual, self.loss = self.loss, loss
+        """One step of nnU-Net's with this loss."""
+        usual = self.loss
+        # Outputs and heads for naming take turns.
+        weights = list(self.network.parameters()) if self.config.naming_fraction else []
+        self.loss = lambda outputs, target: loss(outputs, target) + zero_of(weights)
         try:
             with self._autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
                 return super().train_step({"data": data, "target": target})
         finally:
             self.loss = usual
 
-    @property
-    def _never_prompts(self) -> bool:
-        return self.config.naming_fraction == 1
-
     def _naming_step(self, batch: dict) -> dict:
         """One step of nnU-Net's with its loss on classes in place of the object."""
         network, usual = self._bare_network, self.loss
         with outputs_of(network.decoder.stages) as features:
 
-            def loss(outputs: torch.Tensor | list[torch.Tensor], classes: torch.Tensor | list) -> torch.Tensor:
-                named = network.naming(features)
-                outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-                return usual(self._supervised(named), classes) + zero_of([*outputs, *named])
+            def loss(_: torch.Tensor | list[torch.Tensor], classes: torch.Tensor | list) -> torch.Tensor:
+                return usual(self._supervised(network.naming(features)), classes)
 
             step = self._nnunets_step(without_prompts(_to(batch["data"], self.device)), batch["classes"], loss)
         return {"naming": step["loss"]}
