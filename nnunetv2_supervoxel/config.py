@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nnunetv2_supervoxel.errors import UserError
 
@@ -40,8 +40,8 @@ class GenerationConfig(_Config):
     seed: Annotated[int, Field(ge=0)] = 0
     """Random seed; the same seed gives the same files, for any order and number of workers."""
 
-    axis: Annotated[int, Field(ge=0, le=2)] = 0
-    """Array axis (z, y, x) along which the volume is sliced."""
+    axis: Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(min_length=1)] = (0,)
+    """Array axis (z, y, x) along which the volume is sliced; several (a list) take turns from keyframe to keyframe."""
 
     channel: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)] = (0,)
     """Image channel shown to the models: one index (as grey), or two or three (as red, green, blue)."""
@@ -97,13 +97,16 @@ class GenerationConfig(_Config):
     max_proposal_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Proposals: ones that cover more than this share of the slice are dropped."""
 
+    max_track_growth: Annotated[float, Field(ge=1)] | None = None
+    """Propagation: a track ends where it covers more than this many times its area on the keyframe; null: never."""
+
     objects_per_batch: Annotated[int, Field(ge=1)] = 20
     """Propagation: supervoxels tracked at once; halved when memory runs out."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of SAM 2; auto means bfloat16 on CUDA and float32 elsewhere."""
 
-    @field_validator("file_format", "excluded_strings", "channel", mode="before")
+    @field_validator("file_format", "excluded_strings", "axis", "channel", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         if value is None:
@@ -114,6 +117,19 @@ class GenerationConfig(_Config):
     @classmethod
     def _with_dot(cls, endings: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(ending if ending.startswith(".") else f".{ending}" for ending in endings)
+
+    @field_validator("axis")
+    @classmethod
+    def _different(cls, axes: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(axes)) < len(axes):
+            raise ValueError("every axis can be listed once only")
+        return axes
+
+    @model_validator(mode="after")
+    def _a_keyframe_for_every_axis(self) -> GenerationConfig:
+        if self.keyframes < len(self.axis):
+            raise ValueError(f"{len(self.axis)} axes need as many keyframes at least; set keyframes")
+        return self
 
     @field_validator("intensity_percentiles")
     @classmethod

@@ -136,7 +136,7 @@ def _keyframe(config: GenerationConfig, found: SupervoxelSet, name: str) -> int:
     if len(found):
         return found.supervoxels[0].keyframe
     drawn = draw_keyframes(
-        found.shape[config.axis], config.max_keyframes, case_generator(config.seed, name, "keyframe")
+        found.shape[config.axis[0]], config.max_keyframes, case_generator(config.seed, name, "keyframe")
     )
     return int(next(iter(drawn)))
 

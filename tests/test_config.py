@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (config.pred_iou_thresh, config.stability_score_thresh) == (0.92, 0.92)
     assert (config.box_nms_thresh, config.crop_nms_thresh) == (0.6, 0.6)
     assert (config.crop_n_layers, config.crop_n_points_downscale_factor) == (1, 2)
-    assert (config.min_mask_region_area, config.masks_per_image, config.axis) == (192, 20, 0)
+    assert (config.min_mask_region_area, config.masks_per_image, config.axis) == (192, 20, (0,))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in shipped_folder("configs").glob("*.yaml")])
@@ -50,6 +50,8 @@ def test_templates_are_valid(name: str) -> None:
         ("masks_per_image: 0", "greater than or equal to 1"),
         ("channel: [0, 1, 2, 3]", "'channel'"),
         ("channel: -1", "'channel"),
+        ("axis: [1, 1]\nkeyframes: 2", "every axis can be listed once only"),
+        ("axis: [0, 1]", "2 axes need as many keyframes"),
         ("intensity_percentiles: [99, 1]", "first percentile must be below"),
         ("pred_iou_thresh: 1.5", "'pred_iou_thresh' is 1.5"),
         ("- a list", "holds a list"),

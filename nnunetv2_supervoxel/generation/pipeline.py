@@ -43,7 +43,9 @@ class SupervoxelGenerator:
             "sam2": {"name": sam2.name, "sha256": sam2.sha256},
         }
         self._propose = Proposer(sam.model, self.config)
-        self._propagate = Propagator(sam2.model, self.config.objects_per_batch, self.config.precision)
+        self._propagate = Propagator(
+            sam2.model, self.config.objects_per_batch, self.config.precision, self.config.max_track_growth
+        )
 
     @property
     def provenance(self) -> dict:
@@ -75,41 +77,51 @@ class SupervoxelGenerator:
         shape, spacing = volume.shape[1:], tuple(float(size) for size in spacing)
         not_finite = count_not_finite(volume)
         notes = [f"{not_finite} voxels are NaN or infinite"] if not_finite else []
-        sliced = np.moveaxis(volume, 1 + self.config.axis, 1)
         window = IntensityWindow.of(volume, self.config.intensity_percentiles)
         if window.is_constant:
             return SupervoxelSet(shape, (), spacing, (*notes, "the image is constant"))
 
         proposed, supervoxels = False, []
-        for keyframe, proposals in self._proposals(sliced, window, name):
+        for axis, keyframe, proposals in self._proposals(volume, window, name):
             proposed = True
-            tracks = self._tracks(sliced, window, proposals, keyframe)
-            supervoxels += filter(None, supervoxels_of(tracks, proposals, keyframe, self.config.axis))
+            tracks = self._tracks(_sliced(volume, axis), window, proposals, keyframe)
+            supervoxels += filter(None, supervoxels_of(tracks, proposals, keyframe, axis))
         if not supervoxels:
             notes.append("SAM 2 kept none of the proposals" if proposed else "SAM proposed no object")
         return SupervoxelSet(shape, tuple(supervoxels), spacing, tuple(notes))
 
     def _proposals(
-        self, sliced: np.ndarray, window: IntensityWindow, name: str
-    ) -> Iterator[tuple[int, list[Proposal]]]:
-        """Keyframe slices, each with its share of `masks_per_image` proposals, drawn at random from all there.
+        self, volume: np.ndarray, window: IntensityWindow, name: str
+    ) -> Iterator[tuple[int, int, list[Proposal]]]:
+        """Axes and keyframe slices, each with its share of `masks_per_image` proposals, drawn at random from all there.
 
         Each is the first of `max_keyframes` slices with enough proposals, or else the one with most of them; there are
         up to `keyframes`, fewer if there are not so many slices, or SAM proposes nothing.
         """
-        config, frames = self.config, sliced.shape[1]
-        rng = case_generator(config.seed, name, "keyframe")
-        drawn = draw_keyframes(frames, config.keyframes * config.max_keyframes, rng)
+        config = self.config
+        candidates = self._candidates(volume.shape[1:], case_generator(config.seed, name, "keyframe"))
         rng, left = case_generator(config.seed, name, "proposals"), config.masks_per_image
-        for number in range(config.keyframes):
-            keyframe, proposals = self._first_with_enough(sliced, window, drawn[number :: config.keyframes])
+        for number, (axis, slices) in enumerate(candidates):
+            keyframe, proposals = self._first_with_enough(_sliced(volume, axis), window, slices)
             share = -(-left // (config.keyframes - number))
             taken = [proposals[i] for i in rng.permutation(len(proposals))[:share]]
             left -= len(taken)
             if taken:
-                yield keyframe, taken
+                yield axis, keyframe, taken
             if not left:
                 return
+
+    def _candidates(self, shape: Sequence[int], rng: np.random.Generator) -> list[tuple[int, list[int]]]:
+        """For each keyframe its axis and the slices to try, no slice twice."""
+        axes = self.config.axis
+        turns = [axes[i % len(axes)] for i in range(self.config.keyframes)]
+        candidates: list[tuple[int, list[int]]] = [(axis, []) for axis in turns]
+        for axis in axes:
+            own = [slices for turn, slices in candidates if turn == axis]
+            drawn = draw_keyframes(shape[axis], len(own) * self.config.max_keyframes, rng)
+            for number, slices in enumerate(own):
+                slices += drawn[number :: len(own)]
+        return candidates
 
     def _first_with_enough(
         self, sliced: np.ndarray, window: IntensityWindow, candidates: Sequence[int]
@@ -186,6 +198,11 @@ class _InVolume:
         part = [slice(z.start + start, z.start + stop), *rest]
         part.insert(0, part.pop(self._axis))
         return np.moveaxis(self._track.in_box(tuple(part)), 0, self._axis)
+
+
+def _sliced(volume: np.ndarray, axis: int) -> np.ndarray:
+    """A volume (c, z, y, x) with one axis moved to the front, to be sliced along it."""
+    return np.moveaxis(volume, 1 + axis, 1)
 
 
 def _turned(box: tuple[slice, slice, slice], axis: int) -> tuple[slice, slice, slice]:

@@ -114,12 +114,20 @@ class Propagator:
         sam2: the model; it decides the device. It is made lean (see lean_sam2.py).
         objects_per_batch: objects tracked at once; halved when memory runs out.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 on CUDA and float32 elsewhere.
+        max_growth: how many times its area on the keyframe slice an object may cover on another one; None: any number.
     """
 
-    def __init__(self, sam2: SAM2Base, objects_per_batch: int = 20, precision: str = "auto") -> None:
+    def __init__(
+        self,
+        sam2: SAM2Base,
+        objects_per_batch: int = 20,
+        precision: str = "auto",
+        max_growth: float | None = None,
+    ) -> None:
         self._model = make_lean(sam2)
         self._device = sam2.device
         self._objects_per_batch = objects_per_batch
+        self._max_growth = np.inf if max_growth is None else max_growth
         if precision == "auto":
             precision = "bfloat16" if self._device.type == "cuda" else "float32"
         self._bfloat16 = precision == "bfloat16"
@@ -130,7 +138,8 @@ class Propagator:
         """Track objects from the keyframe to both ends.
 
         A track ends at the first slice whose mask is not 26-adjacent to the one on the slice before: nothing that
-        follows could be connected with the seed.
+        follows could be connected with the seed. With `max_growth` it also ends at the first slice where the object
+        covers more than it may.
 
         Args:
             read_frame: gives a slice.
@@ -197,6 +206,7 @@ class Propagator:
     ) -> None:
         """Track in one direction; `before` (objects, h, w) are the masks on the keyframe."""
         alive = list(range(len(tracks)))
+        largest = self._max_growth * before.sum(axis=(1, 2))
         for frame, features in self._look_ahead(read_frame, order, min(FRAMES_AT_ONCE, len(tracks))):
             output = self._model.track_step(
                 frame_idx=frame,
@@ -210,11 +220,11 @@ class Propagator:
                 **features.expanded(len(alive)),
             )
             masks = self._to_image(output["pred_masks"], before.shape[1:])
-            going_on = np.flatnonzero(_touching(before, masks))
+            going_on = np.flatnonzero(_touching(before, masks) & (masks.sum(axis=(1, 2)) <= largest))
             if len(going_on) < len(alive):
                 kept = torch.from_numpy(going_on).to(self._device)
                 bank.keep(kept)
-                masks = masks[going_on]
+                masks, largest = masks[going_on], largest[going_on]
                 output = {key: value[kept] for key, value in output.items() if key in _OF_OBJECTS}
                 alive = [alive[i] for i in going_on]
             for index, mask in zip(alive, masks, strict=True):

@@ -113,6 +113,17 @@ def test_several_keyframes_share_the_supervoxels(generator: SupervoxelGenerator,
     np.testing.assert_array_equal(again.to_array(), alone.to_array())
 
 
+def test_keyframes_take_turns_along_several_axes(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    found = with_config(generator, axis=(2, 0, 1), keyframes=4)(phantom.image, name="phantom")
+    keyframes = {axis: {s.keyframe for s in found.supervoxels if s.axis == axis} for axis in range(3)}
+    assert {axis: len(slices) for axis, slices in keyframes.items()} == {0: 1, 1: 1, 2: 2}
+    best: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for supervoxel, mask in zip(found.supervoxels, found.to_array() > 0, strict=True):
+        assert mask.take(supervoxel.keyframe, supervoxel.axis).any()
+        best[supervoxel.axis].append(max(iou(mask, true) for true in phantom.objects))
+    assert all(np.median(overlaps) > 0.5 for overlaps in best.values()), best
+
+
 def test_a_keyframe_without_proposals_leaves_its_share_to_the_others(
     generator: SupervoxelGenerator, phantom: Phantom
 ) -> None:

@@ -110,6 +110,27 @@ def test_memories_are_encoded_only_of_objects_that_go_on(
     assert min(s.stop - s.start for s in slices) < len(volume)
 
 
+def test_a_track_ends_where_it_covers_more_than_it_may(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    careful = Propagator(propagator._model, max_growth=1.3)
+    free, limited = (
+        as_array(track(lambda frame: volume[frame][None], len(volume), seeds, keyframe), volume.shape)
+        for track in (propagator, careful)
+    )
+    ends = []
+    for mask in free:
+        areas = mask.sum((1, 2))
+        too_large = np.flatnonzero(areas > 1.3 * areas[keyframe])
+        first = max((z for z in too_large if z < keyframe), default=-1)
+        last = min((z for z in too_large if z > keyframe), default=len(mask))
+        mask[: first + 1], mask[last:] = False, False
+        ends.append((int(first), int(last)))
+    np.testing.assert_array_equal(limited, free)
+    assert ends[0][0] == -1
+    assert keyframe + 2 < ends[0][1] < len(volume)  # it grows by 5 % from slice to slice along z
+    assert ends[3][0] > 0  # a cone that opens towards z = 0
+
+
 def test_objects_are_followed_where_they_go(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
     tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
