@@ -100,6 +100,9 @@ class GenerationConfig(_Config):
     max_track_growth: Annotated[float, Field(ge=1)] | None = None
     """Propagation: a track ends where it covers more than this many times its area on the keyframe; null: never."""
 
+    max_supervoxel_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Supervoxels that cover more than this share of the volume are dropped."""
+
     objects_per_batch: Annotated[int, Field(ge=1)] = 20
     """Propagation: supervoxels tracked at once; halved when memory runs out."""
 

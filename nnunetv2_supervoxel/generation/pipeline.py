@@ -81,13 +81,15 @@ class SupervoxelGenerator:
         if window.is_constant:
             return SupervoxelSet(shape, (), spacing, (*notes, "the image is constant"))
 
+        most = self.config.max_supervoxel_share * np.prod(shape)
         proposed, supervoxels = False, []
         for axis, keyframe, proposals in self._proposals(volume, window, name):
             proposed = True
             tracks = self._tracks(_sliced(volume, axis), window, proposals, keyframe)
-            supervoxels += filter(None, supervoxels_of(tracks, proposals, keyframe, axis))
+            found = supervoxels_of(tracks, proposals, keyframe, axis)
+            supervoxels += [supervoxel for supervoxel in found if supervoxel and supervoxel.voxels <= most]
         if not supervoxels:
-            notes.append("SAM 2 kept none of the proposals" if proposed else "SAM proposed no object")
+            notes.append("no proposal became a supervoxel" if proposed else "SAM proposed no object")
         return SupervoxelSet(shape, tuple(supervoxels), spacing, tuple(notes))
 
     def _proposals(

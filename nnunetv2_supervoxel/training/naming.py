@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
 
-UNNAMED = 0  # where no supervoxel lies; classes count from 1
+UNNAMED = 0  # where no supervoxel lies, which says nothing of what lies there; classes count from 1
 MAX_CASES = 500  # of a dataset, from which its classes are made
 _ROWS = 1000  # of a supervoxel's class locations: enough for its place and extent
 _LEFT_RIGHT = 2
@@ -93,7 +94,7 @@ def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
 
 
 class NamingHeads(nn.Module):
-    """One output per class, and one for no class, from the features of every stage of the network's decoder.
+    """One output per class from the features of every stage of the network's decoder, the first being `UNNAMED`.
 
     Part of the network while it trains, so that checkpoints and DDP know them; exports leave them out.
 
@@ -110,6 +111,14 @@ class NamingHeads(nn.Module):
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Logits (b, 1 + classes, z, y, x) at every scale, finest first, from the stages' features, coarsest first."""
         return [head(feature) for head, feature in zip(self.seg_layers, features, strict=True)][::-1]
+
+
+def naming_loss(usual: nn.Module) -> nn.Module:
+    """nnU-Net's loss, with or without deep supervision, but blind to what is `UNNAMED`."""
+    loss = deepcopy(usual)
+    at_one_scale = getattr(loss, "loss", loss)
+    at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNNAMED
+    return loss
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.naming import NamingHeads, make_classes, outputs_of, zero_of
+from nnunetv2_supervoxel.training.naming import UNNAMED, NamingHeads, make_classes, naming_loss, outputs_of, zero_of
 from nnunetv2_supervoxel.training.rounds import InteractionRounds, without_prompts
 
 Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
@@ -106,6 +106,8 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
     def initialize(self) -> None:
         """Build everything, as nnU-Net does."""
         super().initialize()
+        if self.config.naming_fraction:
+            self.naming_loss = naming_loss(self.loss)
         self.num_input_channels += NUM_CHANNELS
         self.print_to_log_file(f"Prompt training: {self.config.model_dump_json()}")
         schemes = set(self.configuration_manager.normalization_schemes)
@@ -357,11 +359,11 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
 
     def _naming_step(self, batch: dict) -> dict:
         """One step of nnU-Net's with its loss on classes in place of the object."""
-        network, usual = self._bare_network, self.loss
+        network = self._bare_network
         with outputs_of(network.decoder.stages) as features:
 
             def loss(_: torch.Tensor | list[torch.Tensor], classes: torch.Tensor | list) -> torch.Tensor:
-                return usual(self._supervised(network.naming(features)), classes)
+                return self.naming_loss(self._supervised(network.naming(features)), classes)
 
             step = self._nnunets_step(without_prompts(_to(batch["data"], self.device)), batch["classes"], loss)
         return {"naming": step["loss"]}
@@ -373,10 +375,10 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             self._forward(without_prompts(_to(batch["data"], self.device)))
         with self._autocast(), torch.no_grad():
             named = network.naming(features)
-            loss = self.loss(self._supervised(named), classes)
-        true, count = finest(classes)[:, 0].long(), named[0].shape[1]
-        pairs = torch.bincount((true * count + named[0].argmax(1)).flatten(), minlength=count**2)
-        pairs = pairs.reshape(count, count).cpu().numpy()  # voxels by true and by named class, the first being none
+            loss = self.naming_loss(self._supervised(named), classes)
+        true, said, count = finest(classes)[:, 0].long(), named[0].argmax(1), named[0].shape[1]
+        pairs = torch.bincount((true * count + said)[true != UNNAMED], minlength=count**2)
+        pairs = pairs.reshape(count, count).cpu().numpy()  # voxels by true and by named class
         tp = pairs.diagonal()[1:]
         fp, fn = pairs.sum(axis=0)[1:] - tp, pairs.sum(axis=1)[1:] - tp
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "prompts": []}

@@ -113,6 +113,23 @@ def test_several_keyframes_share_the_supervoxels(generator: SupervoxelGenerator,
     np.testing.assert_array_equal(again.to_array(), alone.to_array())
 
 
+def test_what_covers_too_much_of_the_volume_is_dropped(generator: SupervoxelGenerator, phantom: Phantom) -> None:
+    large, small = np.zeros((2, *phantom.image.shape[1:]), bool)
+    large[20:60, 30:90] = small[64:74, 10:22] = True
+    generator = with_config(generator)
+    generator._propose = lambda _: [Proposal(large, 0.9, 0.9), Proposal(small, 0.8, 0.9)]
+    everything = generator(phantom.image, name="phantom")
+    shares = [float(mask.mean()) for mask in everything.to_array()]
+    limit = min(shares)
+    limited = with_config(generator, max_supervoxel_share=limit)(phantom.image, name="phantom")
+    kept = everything.to_array()[[share <= limit for share in shares]]
+    assert len(kept) == 1
+    np.testing.assert_array_equal(limited.to_array(), kept)
+    nothing = with_config(generator, max_supervoxel_share=min(shares) / 2)(phantom.image, name="phantom")
+    assert len(nothing) == 0
+    assert nothing.notes == ("no proposal became a supervoxel",)
+
+
 def test_keyframes_take_turns_along_several_axes(generator: SupervoxelGenerator, phantom: Phantom) -> None:
     found = with_config(generator, axis=(2, 0, 1), keyframes=4)(phantom.image, name="phantom")
     keyframes = {axis: {s.keyframe for s in found.supervoxels if s.axis == axis} for axis in range(3)}

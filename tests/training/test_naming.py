@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_supervoxel.training.naming import UNNAMED, SupervoxelClasses, make_classes, outputs_of, zero_of
+from nnunetv2_supervoxel.training.naming import (
+    UNNAMED,
+    SupervoxelClasses,
+    make_classes,
+    naming_loss,
+    outputs_of,
+    zero_of,
+)
 from nnunetv2_supervoxel.training.rounds import without_prompts
 
 SHAPE = (20, 30, 44)
@@ -132,6 +139,24 @@ def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_tr
     assert float((named == classes)[inside].float().mean()) > 0.7
 
 
+@pytest.mark.parametrize("deep", [True, False])
+def test_voxels_without_a_supervoxel_teach_nothing(make_trainer, prompt_training, deep):
+    prompt_training(naming_fraction=1.0)
+    usual = make_trainer().loss if deep else make_trainer().loss.loss
+    torch.manual_seed(0)
+    shapes = [(8, 12, 10), (4, 6, 5)] if deep else [(8, 12, 10)]
+    outputs = [torch.randn(2, 4, *shape, requires_grad=True) for shape in shapes]
+    classes = [torch.randint(0, 4, (2, 1, *shape)).to(torch.int16) for shape in shapes]
+    arguments = (outputs, classes) if deep else (outputs[0], classes[0])
+    naming_loss(usual)(*arguments).backward()
+    unnamed = (classes[0] == UNNAMED).expand_as(outputs[0])
+    assert torch.equal(outputs[0].grad[unnamed], torch.zeros(int(unnamed.sum())))
+    assert (outputs[0].grad[~unnamed] != 0).all()
+    outputs[0].grad = None
+    usual(*arguments).backward()
+    assert (outputs[0].grad[unnamed] != 0).all()  # nnU-Net's own was not changed
+
+
 def test_a_zero_has_a_gradient_whatever_the_values():
     values = torch.tensor([[torch.inf, 1.0], [torch.nan, -2.0]], requires_grad=True)
     nothing = zero_of([values, values * 2])
@@ -154,8 +179,9 @@ def test_validation_counts_the_voxels_of_every_class(make_trainer, prompt_traini
         named = trainer.network.naming(features)[0].argmax(1)
     true = batch["classes"][0][:, 0]
     output = trainer.validation_step(batch)
+    inside = true != UNNAMED
     for number in range(1, 6):
-        here, said = true == number, named == number
+        here, said = true == number, inside & (named == number)
         found = [int(output[name][number - 1]) for name in ("tp_hard", "fp_hard", "fn_hard")]
         assert found == [int(x.sum()) for x in (here & said, ~here & said, here & ~said)]
     assert output["tp_hard"].sum() > 0
