@@ -49,8 +49,22 @@ POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledS
 ARMS = ("scratch", *POOLS)
 PATCH = (32, 40, 32)
 VOXEL_SIZE = 2.5  # mm
-# The template wants proposals larger than most structures' slices at this resolution; one keyframe shows few of them.
-GENERATION = {"min_proposal_area": 15, "min_mask_region_area": 15, "keyframes": 4, "masks_per_image": 80}
+# Many small supervoxels instead of a few sure ones: structures are small at this resolution, and the tiny checkpoints'
+# tracks often leak into all that surrounds an object.
+GENERATION = {
+    "axis": [0, 1, 2],
+    "keyframes": 18,
+    "masks_per_image": 255,
+    "min_proposals": 1,
+    "points_per_side": 16,
+    "pred_iou_thresh": 0.35,
+    "stability_score_thresh": 0.6,
+    "min_proposal_area": 15,
+    "min_mask_region_area": 15,
+    "max_proposal_share": 0.06,
+    "max_track_growth": 1.5,
+    "max_supervoxel_share": 0.0075,
+}
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,17 @@ from copy import deepcopy
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2, vq
+from scipy.spatial import ConvexHull, QhullError
 from torch import nn
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
 
-UNNAMED = 0  # where no supervoxel lies, which says nothing of what lies there; classes count from 1
+OUTSIDE = 0  # around all supervoxels; classes count from 1
+UNKNOWN = int(np.iinfo(np.int16).max)  # between supervoxels: what lies there nobody said
 MAX_CASES = 500  # of a dataset, from which its classes are made
 _ROWS = 1000  # of a supervoxel's class locations: enough for its place and extent
+_HULL_CELLS = 32  # along every axis, in which the hull around all of them is known
 _LEFT_RIGHT = 2
 
 
@@ -50,6 +53,7 @@ class SupervoxelClasses:
             warnings.filterwarnings("ignore", "One of the clusters is empty")  # then there is a class less
             self.centres, _ = kmeans2(descriptors, count, minit="++", seed=0)
         self._known: dict[str, dict[int, int]] = {}
+        self._hulls: dict[str, _Hull] = {}
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -65,13 +69,55 @@ class SupervoxelClasses:
         return self._known[case.name]
 
     def patch(self, case: PromptCase, bounds: Bounds) -> np.ndarray:
-        """int16 (*patch): the class of the least extended supervoxel that holds the voxel, or `UNNAMED`."""
-        named = np.full([last - first for first, last in bounds], UNNAMED, np.int16)
+        """int16 (*patch): the class of the least extended supervoxel that holds the voxel, `OUTSIDE`, or `UNKNOWN`."""
+        classes = self.of(case)
+        if not classes:
+            return np.full([last - first for first, last in bounds], UNKNOWN, np.int16)
+        if case.name not in self._hulls:
+            self._hulls[case.name] = _Hull(case.supervoxel_locations)
+        named = np.where(self._hulls[case.name].patch(bounds), UNKNOWN, OUTSIDE).astype(np.int16)
         within = set(case.keys_within(bounds))
-        for key, number in self.of(case).items():
+        for key, number in classes.items():
             if key in within:
                 named[case.supervoxel_patch(key, bounds)] = number
         return named
+
+
+class _Hull:
+    """The convex hull of all of a case's supervoxels, roughly.
+
+    Args:
+        locations: class locations (k, 4) of every supervoxel, not all of them empty.
+    """
+
+    def __init__(self, locations: dict[int, np.ndarray]) -> None:
+        points = np.concatenate([_some(rows) for rows in locations.values()])
+        self._low, high = points.min(axis=0), points.max(axis=0) + 1
+        self._size = high - self._low
+        cells = (np.indices([_HULL_CELLS] * 3).reshape(3, -1).T + 0.5) / _HULL_CELLS
+        try:
+            planes = ConvexHull(points - self._low + 0.5).equations
+        except QhullError:  # all points lie in one plane, or are too few
+            planes = np.zeros((0, 4))
+        inside = np.ones(len(cells), bool)
+        for *normal, offset in planes:
+            inside &= cells * self._size @ normal + offset <= 0.5  # of the voxels, and not of their middles alone
+        self._inside = inside.reshape([_HULL_CELLS] * 3)
+
+    def patch(self, bounds: Bounds) -> np.ndarray:
+        """Boolean (*patch): what lies inside."""
+        inside = self._inside
+        for axis, (first, last) in enumerate(bounds):
+            cells = (2 * (np.arange(first, last) - self._low[axis]) + 1) * _HULL_CELLS // (2 * self._size[axis])
+            within = (cells >= 0) & (cells < _HULL_CELLS)
+            inside = inside.take(cells.clip(0, _HULL_CELLS - 1), axis)
+            inside &= within.reshape([-1 if i == axis else 1 for i in range(3)])
+        return inside
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """Voxels (k, 3) of a supervoxel's class locations, `_ROWS` at most."""
+    return rows[:: -(-len(rows) // _ROWS) or 1, 1:]
 
 
 def _visible(locations: dict[int, np.ndarray]) -> list[int]:
@@ -83,7 +129,7 @@ def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
 
     Left and right are alike, because nnU-Net mirrors images in training: the distance from the middle counts.
     """
-    voxels = [rows[:: -(-len(rows) // _ROWS), 1:] for rows in (locations[key] for key in _visible(locations))]
+    voxels = [_some(locations[key]) for key in _visible(locations)]
     if not voxels:
         return np.zeros((0, 6))
     low, high = np.min([v.min(axis=0) for v in voxels], axis=0), np.max([v.max(axis=0) for v in voxels], axis=0)
@@ -94,7 +140,7 @@ def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
 
 
 class NamingHeads(nn.Module):
-    """One output per class from the features of every stage of the network's decoder, the first being `UNNAMED`.
+    """One output per class, and a first one for `OUTSIDE`, from the features of every stage of the network's decoder.
 
     Part of the network while it trains, so that checkpoints and DDP know them; exports leave them out.
 
@@ -114,10 +160,10 @@ class NamingHeads(nn.Module):
 
 
 def naming_loss(usual: nn.Module) -> nn.Module:
-    """nnU-Net's loss, with or without deep supervision, but blind to what is `UNNAMED`."""
+    """nnU-Net's loss, with or without deep supervision, but blind to what is `UNKNOWN`."""
     loss = deepcopy(usual)
     at_one_scale = getattr(loss, "loss", loss)
-    at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNNAMED
+    at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
     return loss
 
 

@@ -36,7 +36,7 @@ from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.naming import UNNAMED, NamingHeads, make_classes, naming_loss, outputs_of, zero_of
+from nnunetv2_supervoxel.training.naming import UNKNOWN, NamingHeads, make_classes, naming_loss, outputs_of, zero_of
 from nnunetv2_supervoxel.training.rounds import InteractionRounds, without_prompts
 
 Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
@@ -377,7 +377,7 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
             named = network.naming(features)
             loss = self.naming_loss(self._supervised(named), classes)
         true, said, count = finest(classes)[:, 0].long(), named[0].argmax(1), named[0].shape[1]
-        pairs = torch.bincount((true * count + said)[true != UNNAMED], minlength=count**2)
+        pairs = torch.bincount((true * count + said)[true != UNKNOWN], minlength=count**2)
         pairs = pairs.reshape(count, count).cpu().numpy()  # voxels by true and by named class
         tp = pairs.diagonal()[1:]
         fp, fn = pairs.sum(axis=0)[1:] - tp, pairs.sum(axis=1)[1:] - tp

@@ -18,7 +18,7 @@ from nnunetv2_supervoxel.packed_mask import PackedMask
 from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
-from nnunetv2_supervoxel.training.naming import make_classes
+from nnunetv2_supervoxel.training.naming import OUTSIDE, UNKNOWN, make_classes
 
 SHAPE = (17, 25, 38)
 PATCH = (10, 14, 20)
@@ -287,6 +287,10 @@ def naming_loader(folders, **settings):
     return loader(folders, classes=classes, **{"naming_fraction": 1.0, **settings})
 
 
+def is_named(classes):
+    return (classes != OUTSIDE) & (classes != UNKNOWN)
+
+
 def test_batches_for_naming_show_the_classes_of_all_supervoxels_in_sight(folders):
     shown = Counter()
     for seed in range(8):
@@ -301,7 +305,7 @@ def test_batches_for_naming_show_the_classes_of_all_supervoxels_in_sight(folders
                 found = set(named[mask_of(number)[where]].tolist())
                 assert len(found) <= 1
                 shown[(number, *found)] += 1
-            np.testing.assert_array_equal(named > 0, np.any([mask_of(i)[where] for i in range(3)], axis=0))
+            np.testing.assert_array_equal(is_named(named), np.any([mask_of(i)[where] for i in range(3)], axis=0))
     named = [key for key in shown if len(key) == 2]
     assert sorted(number for number, _ in named) == [0, 1, 2]  # each has one class wherever it is seen
     assert sorted(label for _, label in named) == [1, 2, 3]
@@ -351,7 +355,7 @@ def test_nnunets_augmentation_moves_image_and_supervoxels_alike(folders):
         for sample in range(2):
             image = batch["data"][sample, 1].numpy()  # 0 outside of supervoxels, more inside
             inside = image > (image.min() + image.max()) / 4
-            named = batch["classes"][0][sample, 0].numpy() > 0
+            named = is_named(batch["classes"][0][sample, 0].numpy())
             agree.append((np.mean(inside[named]), np.count_nonzero(inside & named) / np.count_nonzero(inside | named)))
     precision, overlap = np.mean(agree, axis=0)
     assert precision > 0.8

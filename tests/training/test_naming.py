@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nnunetv2_supervoxel.training.naming import (
-    UNNAMED,
+    OUTSIDE,
+    UNKNOWN,
     SupervoxelClasses,
     make_classes,
     naming_loss,
@@ -20,6 +21,7 @@ from nnunetv2_supervoxel.training.rounds import without_prompts
 SHAPE = (20, 30, 44)
 FRAME = ((0, 0, 0), (20, 30, 44))  # all around, so that places are relative to the same box in every case
 LOW, HIGH = ((2, 4, 20), (5, 9, 25)), ((14, 4, 20), (17, 9, 25))
+CORNERS = [((z, y, x), (z + 1, y + 1, x + 1)) for z in (0, 19) for y in (0, 29) for x in (0, 43)]
 LEFT, RIGHT = ((8, 18, 4), (12, 24, 10)), ((8, 18, 34), (12, 24, 40))
 
 
@@ -96,20 +98,37 @@ def test_datasets_have_classes_of_their_own():
 
 @pytest.mark.parametrize("rows", [None, 40])
 def test_a_voxel_has_the_class_of_the_smallest_supervoxel_around_it(classes, rows):
-    large, inner, outside = ((1, 2, 15), (8, 20, 30)), LOW, HIGH
-    case = Case("d", [inner, large, outside])
+    large, inner, outside = ((1, 2, 3), (18, 28, 43)), LOW, HIGH
+    case = Case("d", [inner, large, outside, *CORNERS])
     if rows:  # as many for large supervoxels as for small ones, as where nnU-Net draws them
         for key, voxels in case.supervoxel_locations.items():
             case.supervoxel_locations[key] = np.random.default_rng(key).permutation(voxels)[:rows]
     named = classes.of(case)
-    bounds = [(0, 12), (3, 30), (10, 44)]
-    expected = np.full(SHAPE, UNNAMED)
+    bounds = [(1, 12), (3, 29), (10, 43)]
+    expected = np.full(SHAPE, UNKNOWN)
     for key, box in ((2, large), (1, inner)):
         expected[tuple(slice(*side) for side in zip(*box, strict=True))] = named[key]
     patch = classes.patch(case, bounds)
     assert patch.dtype == np.int16
-    np.testing.assert_array_equal(patch, expected[0:12, 3:30, 10:44])
-    assert {named[1], named[2], UNNAMED} == set(np.unique(patch))
+    np.testing.assert_array_equal(patch, expected[1:12, 3:29, 10:43])
+    assert named[1] != named[2]
+    assert {named[1], named[2], UNKNOWN} == set(np.unique(patch))
+
+
+def test_outside_is_what_lies_around_all_supervoxels(classes):
+    wedge = ((0, 4, 8), (1, 29, 41)), ((15, 4, 8), (16, 29, 9))  # a plate, and a bar on its left end
+    patch = classes.patch(Case("e", wedge), [(0, 20), (2, 30), (6, 44)])
+    z, y, x = np.indices(SHAPE)[:, 0:20, 2:30, 6:44]
+    within = (y >= 4) & (y < 29) & (x >= 8)
+    up, along = z / 15, (x - 8) / 32
+    assert (patch[within & (up + along < 0.93)] != OUTSIDE).all()
+    assert (patch[within & (up + along < 0.93) & (z > 0) & (x > 8)] == UNKNOWN).all()
+    assert (patch[~within | (up + along > 1.1)] == OUTSIDE).all()
+    assert (classes.patch(Case("empty", [((3, 4, 5), (3, 9, 9))]), [(0, 5), (1, 5), (2, 5)]) == UNKNOWN).all()
+    flat = classes.patch(Case("f", [((3, 4, 5), (4, 9, 12)), ((3, 15, 30), (4, 20, 33))]), [(0, 20), (0, 30), (0, 44)])
+    assert set(np.unique(flat[3, 4:20, 5:33])) >= {UNKNOWN}
+    flat[3, 4:20, 5:33] = OUTSIDE
+    assert (flat == OUTSIDE).all()
 
 
 def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_training):
@@ -135,26 +154,28 @@ def test_steps_without_prompts_learn_to_name_supervoxels(make_trainer, prompt_tr
         trainer.network(without_prompts(batch["data"]))
         named = trainer.network.naming(features)[0].argmax(1)
     classes = batch["classes"][0][:, 0]
-    inside = classes != UNNAMED
+    inside = (classes != OUTSIDE) & (classes != UNKNOWN)
     assert float((named == classes)[inside].float().mean()) > 0.7
 
 
 @pytest.mark.parametrize("deep", [True, False])
-def test_voxels_without_a_supervoxel_teach_nothing(make_trainer, prompt_training, deep):
+def test_unknown_voxels_teach_nothing(make_trainer, prompt_training, deep):
     prompt_training(naming_fraction=1.0)
     usual = make_trainer().loss if deep else make_trainer().loss.loss
     torch.manual_seed(0)
     shapes = [(8, 12, 10), (4, 6, 5)] if deep else [(8, 12, 10)]
     outputs = [torch.randn(2, 4, *shape, requires_grad=True) for shape in shapes]
     classes = [torch.randint(0, 4, (2, 1, *shape)).to(torch.int16) for shape in shapes]
-    arguments = (outputs, classes) if deep else (outputs[0], classes[0])
-    naming_loss(usual)(*arguments).backward()
-    unnamed = (classes[0] == UNNAMED).expand_as(outputs[0])
-    assert torch.equal(outputs[0].grad[unnamed], torch.zeros(int(unnamed.sum())))
-    assert (outputs[0].grad[~unnamed] != 0).all()
+    known = [scale.clone() for scale in classes]
+    for scale in classes:
+        scale[:, :, ::2, 1] = UNKNOWN
+    naming_loss(usual)(*((outputs, classes) if deep else (outputs[0], classes[0]))).backward()
+    unknown = (classes[0] == UNKNOWN).expand_as(outputs[0])
+    assert torch.equal(outputs[0].grad[unknown], torch.zeros(int(unknown.sum())))
+    assert (outputs[0].grad[~unknown] != 0).all()
     outputs[0].grad = None
-    usual(*arguments).backward()
-    assert (outputs[0].grad[unnamed] != 0).all()  # nnU-Net's own was not changed
+    usual(*((outputs, known) if deep else (outputs[0], known[0]))).backward()
+    assert (outputs[0].grad[unknown] != 0).all()  # nnU-Net's own loss sees them
 
 
 def test_a_zero_has_a_gradient_whatever_the_values():
@@ -179,7 +200,7 @@ def test_validation_counts_the_voxels_of_every_class(make_trainer, prompt_traini
         named = trainer.network.naming(features)[0].argmax(1)
     true = batch["classes"][0][:, 0]
     output = trainer.validation_step(batch)
-    inside = true != UNNAMED
+    inside = true != UNKNOWN
     for number in range(1, 6):
         here, said = true == number, inside & (named == number)
         found = [int(output[name][number - 1]) for name in ("tp_hard", "fp_hard", "fn_hard")]
