@@ -206,7 +206,7 @@ class Propagator:
     ) -> None:
         """Track in one direction; `before` (objects, h, w) are the masks on the keyframe."""
         alive = list(range(len(tracks)))
-        largest = self._max_growth * before.sum(axis=(1, 2))
+        largest = self._max_growth * _areas(before)
         for frame, features in self._look_ahead(read_frame, order, min(FRAMES_AT_ONCE, len(tracks))):
             output = self._model.track_step(
                 frame_idx=frame,
@@ -220,7 +220,7 @@ class Propagator:
                 **features.expanded(len(alive)),
             )
             masks = self._to_image(output["pred_masks"], before.shape[1:])
-            going_on = np.flatnonzero(_touching(before, masks) & (masks.sum(axis=(1, 2)) <= largest))
+            going_on = np.flatnonzero(_touching(before, masks) & (_areas(masks) <= largest))
             if len(going_on) < len(alive):
                 kept = torch.from_numpy(going_on).to(self._device)
                 bank.keep(kept)
@@ -383,6 +383,11 @@ def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: 
                 done.result()
         finally:
             torch.set_num_threads(threads)  # it is this thread's setting, and at the same time the default for new ones
+
+
+def _areas(masks: np.ndarray) -> np.ndarray:
+    """Pixels (objects,) of boolean masks (objects, h, w)."""
+    return np.array([np.count_nonzero(mask) for mask in masks])  # ten times as fast as along axes of the whole
 
 
 def _touching(before: np.ndarray, after: np.ndarray) -> np.ndarray:
