@@ -12,7 +12,7 @@ structures, from nnU-Net's own validation of the last epoch (without mirroring).
 
 A seed decides which cases are labelled, the initial weights and the augmentation; there is one pretraining per way, so
 that the spread does not include its own. What is finished is kept in FOLDER/results.json, and an interrupted run goes
-on there. All of it took about 70 minutes on two cores.
+on there. All of it took about 75 minutes on two cores.
 """
 
 from __future__ import annotations
