@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from nnunetv2_supervoxel.errors import UserError
 
@@ -52,7 +52,7 @@ class GenerationConfig(_Config):
     )
     """Percentiles of the volume that become black and white; values outside are clipped."""
 
-    keyframes: Annotated[int, Field(ge=1)] = 1
+    keyframes: Annotated[int, Field(ge=1, validate_default=True)] = 1
     """Keyframe slices per case, which share masks_per_image: more of them see more of a large volume."""
 
     max_keyframes: Annotated[int, Field(ge=1)] = 3
@@ -128,11 +128,13 @@ class GenerationConfig(_Config):
             raise ValueError("every axis can be listed once only")
         return axes
 
-    @model_validator(mode="after")
-    def _a_keyframe_for_every_axis(self) -> GenerationConfig:
-        if self.keyframes < len(self.axis):
-            raise ValueError(f"{len(self.axis)} axes need as many keyframes at least; set keyframes")
-        return self
+    @field_validator("keyframes")
+    @classmethod
+    def _one_for_every_axis(cls, keyframes: int, others: ValidationInfo) -> int:
+        axes = others.data.get("axis", ())
+        if keyframes < len(axes):
+            raise ValueError(f"{len(axes)} axes need as many keyframes at least")
+        return keyframes
 
     @field_validator("intensity_percentiles")
     @classmethod

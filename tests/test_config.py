@@ -51,7 +51,7 @@ def test_templates_are_valid(name: str) -> None:
         ("channel: [0, 1, 2, 3]", "'channel'"),
         ("channel: -1", "'channel"),
         ("axis: [1, 1]\nkeyframes: 2", "every axis can be listed once only"),
-        ("axis: [0, 1]", "2 axes need as many keyframes"),
+        ("axis: [0, 1]", "'keyframes' is 1: value error, 2 axes need as many keyframes at least"),
         ("intensity_percentiles: [99, 1]", "first percentile must be below"),
         ("pred_iou_thresh: 1.5", "'pred_iou_thresh' is 1.5"),
         ("- a list", "holds a list"),
