@@ -117,13 +117,9 @@ class SupervoxelGenerator:
         """For each keyframe its axis and the slices to try, no slice twice."""
         axes = self.config.axis
         turns = [axes[i % len(axes)] for i in range(self.config.keyframes)]
-        candidates: list[tuple[int, list[int]]] = [(axis, []) for axis in turns]
-        for axis in axes:
-            own = [slices for turn, slices in candidates if turn == axis]
-            drawn = draw_keyframes(shape[axis], len(own) * self.config.max_keyframes, rng)
-            for number, slices in enumerate(own):
-                slices += drawn[number :: len(own)]
-        return candidates
+        tried = {axis: turns.count(axis) * self.config.max_keyframes for axis in axes}
+        drawn = {axis: draw_keyframes(shape[axis], count, rng) for axis, count in tried.items()}
+        return [(axis, drawn[axis][i // len(axes) :: turns.count(axis)]) for i, axis in enumerate(turns)]
 
     def _first_with_enough(
         self, sliced: np.ndarray, window: IntensityWindow, candidates: Sequence[int]
