@@ -10,9 +10,9 @@ and 450 steps, each with its own schedule. All cases are made of the MNI152 T1; 
 other contrasts than those of training (see atlas_dataset.py). The figures are Dice on the test cases, mean over
 structures, from nnU-Net's own validation of the last epoch (without mirroring).
 
-A seed decides which cases are labelled, the initial weights and the augmentation; there is one pretraining per way, so
-that the spread does not include its own. What is finished is kept in FOLDER/results.json, and an interrupted run goes
-on there. All of it took about 75 minutes on two cores.
+A seed decides which cases are labelled, the initial weights and the augmentation of a fine-tuning. It has pretrainings
+of its own (nnU-Net's trainer, which seeds nothing), so that the spread includes theirs. What is finished is kept in
+FOLDER/results.json, and an interrupted run goes on there. All of it takes about two hours on two cores.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Budget:
         labelled: cases from which the labelled ones are chosen.
         test: cases that all results are measured on.
         counts: numbers of labelled cases.
-        seeds: repetitions, each with other labelled cases, initial weights and augmentation.
+        seeds: repetitions, each with pretrainings of its own, other labelled cases, initial weights and augmentation.
         lengths: of fine-tuning, in epochs.
         pretraining: settings of SupervoxelPromptTrainer.
         fine_tuning: attributes of nnUNetTrainer.
@@ -86,7 +86,7 @@ class Budget:
     labelled: int = 8
     test: int = 8
     counts: tuple[int, ...] = (1, 2, 4)
-    seeds: int = 3
+    seeds: int = 5
     lengths: tuple[int, ...] = (2, 6)
     pretraining: dict = field(
         default_factory=lambda: {
@@ -145,18 +145,9 @@ def main() -> None:
 
     prepare(folder, logs, budget)
     results.set_quality({arm: best_overlap(make_pool(arm, folder, logs), folder / "labels") for arm in POOLS})
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        for done in [pool.submit(pretrain, arm, folder, logs) for arm in POOLS]:
-            done.result()
-    todo = [cell for cell in cells(budget) if cell.name not in results.cells]
     failures = []
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        running = {pool.submit(fine_tune, cell, folder, logs, budget): cell for cell in todo}
-        for done in as_completed(running):
-            try:
-                results.add(running[done], done.result())
-            except SystemExit as failure:  # the others go on, and their results are kept
-                failures.append(str(failure))
+    for seed in range(budget.seeds):  # one by one, so that an interrupted run has whole comparisons
+        failures += repetition(seed, folder, logs, budget, results, arguments.jobs)
     if failures:
         sys.exit("\n".join([*failures, "Run the same command again for what is missing."]))
     text = table(results, budget)
@@ -182,13 +173,31 @@ def quick(full: Budget) -> Budget:
     )
 
 
-def cells(budget: Budget) -> Iterator[Cell]:
-    """All trainings, so ordered that an interrupted run has whole comparisons."""
-    for seed in range(budget.seeds):
-        for count in budget.counts:
-            for epochs in budget.lengths:
-                for arm in ARMS:
-                    yield Cell(arm, count, seed, epochs)
+def repetition(seed: int, folder: Path, logs: Path, budget: Budget, results: Results, jobs: int) -> list[str]:
+    """A seed's trainings, so many at once; what failed in fine-tuning.
+
+    Raises:
+        SystemExit: a pretraining failed.
+    """
+    failures = []
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda arm: pretrain(arm, seed, folder, logs), POOLS))
+        todo = [cell for cell in cells(seed, budget) if cell.name not in results.cells]
+        running = {pool.submit(fine_tune, cell, folder, logs, budget): cell for cell in todo}
+        for done in as_completed(running):
+            try:
+                results.add(running[done], done.result())
+            except SystemExit as failure:  # the others go on, and their results are kept
+                failures.append(str(failure))
+    return failures
+
+
+def cells(seed: int, budget: Budget) -> Iterator[Cell]:
+    """A seed's fine-tunings."""
+    for count in budget.counts:
+        for epochs in budget.lengths:
+            for arm in ARMS:
+                yield Cell(arm, count, seed, epochs)
 
 
 def fold(cell: Cell, budget: Budget) -> int:
@@ -307,21 +316,23 @@ def best_overlap(preprocessed: Path, labels: Path) -> float:
     return float(np.mean(best))
 
 
-def pretrain(arm: str, folder: Path, logs: Path) -> None:
+def pretrain(arm: str, seed: int, folder: Path, logs: Path) -> None:
     """Train on the pool with this way's pseudo-labels, and export to `weights_of`."""
-    if weights_of(arm, folder).exists():
+    weights = weights_of(arm, seed, folder)
+    if weights.exists():
         return
-    log = logs / f"pretraining_{arm}.txt"
+    log = logs / f"{weights.stem}.txt"
+    variables = os.environ | {"nnUNet_results": str(folder / "trained" / f"seed_{seed}")}
     training = (number(POOLS[arm]), CONFIGURATION, "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
-    seconds = logged(log, "nnUNetv2_train", *training)
-    print(f"pretrained on {arm} ({seconds:.0f} s)", flush=True)
+    seconds = logged(log, "nnUNetv2_train", *training, env=variables)
+    print(f"pretrained on {arm}, seed {seed} ({seconds:.0f} s)", flush=True)
     what = ("-d", number(POOLS[arm]), "-c", CONFIGURATION, "--format", "nnunet", "--target", number(TARGET))
-    logged(log, "nnUNetv2_supervoxel_export", *what, "-o", weights_of(arm, folder))
+    logged(log, "nnUNetv2_supervoxel_export", *what, "-o", weights, env=variables)
 
 
-def weights_of(arm: str, folder: Path) -> Path:
-    """Where a way's pretrained weights lie."""
-    return folder / f"pretrained_{arm}.pth"
+def weights_of(arm: str, seed: int, folder: Path) -> Path:
+    """Where a way's pretrained weights of a seed lie."""
+    return folder / f"pretrained_{arm}_{seed}.pth"
 
 
 def store_slic(preprocessed: Path) -> None:
@@ -348,7 +359,7 @@ def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
         "nnUNet_n_proc_DA": "0",  # augmentation in the training's own process, which is seeded
         "benchmark_training": json.dumps(budget.fine_tuning | {"num_epochs": cell.epochs, "seed": cell.seed}),
     }
-    pretrained = () if cell.arm == "scratch" else ("-pretrained_weights", weights_of(cell.arm, folder))
+    pretrained = () if cell.arm == "scratch" else ("-pretrained_weights", weights_of(cell.arm, cell.seed, folder))
     training = (number(TARGET), CONFIGURATION, fold(cell, budget), "-tr", "FewCasesTrainer", "-device", "cpu")
     log = logs / f"{cell.name.replace(', ', '_').replace(' ', '_')}.txt"
     seconds = logged(log, "nnUNetv2_train", *training, *pretrained, env=os.environ | variables)
