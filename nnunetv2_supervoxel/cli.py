@@ -60,7 +60,10 @@ def generate_dataset_command() -> int:
 
     from nnunetv2_supervoxel.generation.batch import generate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
+    from nnunetv2_supervoxel.volumes import locate_dataset
 
+    for dataset in arguments.d:  # a wrong one is said before the others' hours of work
+        locate_dataset(dataset, arguments.p, arguments.c)
     generator = SupervoxelGenerator(_config(arguments.config), arguments.device)
     reports = [
         report
@@ -246,8 +249,11 @@ def predict_command() -> int:
     parser = _parser(
         "Segment what a file of prompts points at, without a graphical client. Uses nnInteractive's official session "
         "(pip install nninteractive). Every object becomes OUT/CASE_OBJECT.nii.gz, 0 and 1, in its image's geometry.",
-        'prompts: {"space": "voxel", "cases": {"patient1": {"liver": [{"type": "point", "position": [120, 88, 31]}]}}} '
-        "(see the README). example: nnUNetv2_supervoxel_predict -i scans -o masks -m my_model -prompts prompts.json",
+        'prompts: {"space": "voxel", "cases": {"patient1": {"liver": [{"type": "point", "position": [120, 88, 31]}, '
+        '{"type": "lasso", "points": [[30, 12, 25], [44, 12, 25], [44, 12, 40]], "positive": false}]}}}; likewise '
+        '"box" with two "corners", and "scribble" with "points". Coordinates are (x, y, z): voxel indices from 0, or '
+        'with space "ras" or "lps" millimetres, as NIfTI or DICOM count them. '
+        "example: nnUNetv2_supervoxel_predict -i scans -o masks -m my_model -prompts prompts.json",
     )
     parser.add_argument("-i", required=True, type=Path, metavar="IN", help="folder with images")
     parser.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for masks")
@@ -259,7 +265,7 @@ def predict_command() -> int:
     from nnunetv2_supervoxel.export.predict import predict_folder
 
     done, failures = predict_folder(arguments.i, arguments.o, arguments.m, arguments.prompts, arguments.device)
-    return _finish_with(failures, f"{done} objects segmented; {len(failures)} cases failed.")
+    return _finish_with(failures, f"{done} objects segmented, {len(failures)} failed.")
 
 
 @_command
@@ -270,7 +276,13 @@ def import_command() -> int:
         'links to the images, labels that say "unknown" (nnU-Net\'s ignore label), dataset.json.',
         "example: nnUNetv2_supervoxel_import -i scans -d 990",
     )
-    parser.add_argument("-i", required=True, type=Path, metavar="FOLDER", help="folder with one 3D image per case")
+    parser.add_argument(
+        "-i",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="folder with 3D images; those named CASE_0000, CASE_0001, ... are channels of one case",
+    )
     parser.add_argument("-d", required=True, type=int, metavar="ID", help="number of the new dataset, 1 to 999")
     parser.add_argument("-n", default="Unlabelled", metavar="NAME", help="its name (default: %(default)s)")
     arguments = parser.parse_args()
@@ -282,7 +294,8 @@ def import_command() -> int:
     folder, done, failures = import_images(arguments.i, arguments.d, arguments.n)
     return _finish_with(
         failures,
-        f"{folder}: {done} images, {len(failures)} failed. Next: nnUNetv2_plan_and_preprocess -d {arguments.d}",
+        f"{folder}: {done} cases, {len(failures)} failed. Next: nnUNetv2_plan_and_preprocess -d {arguments.d}; to "
+        "fine-tune on another dataset later, move its plans here first (see the README's 'whole way').",
     )
 
 
@@ -322,15 +335,21 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    if arguments.num_parts < 1 or not 0 <= arguments.part_id < arguments.num_parts:
+    if arguments.num_parts < 1:
+        parser.error("-num_parts must be at least 1")
+    if not 0 <= arguments.part_id < arguments.num_parts:
         parser.error("-part_id counts from 0 to num_parts - 1")
+    if arguments.report and not arguments.report.resolve().parent.is_dir():
+        parser.error(f"--report: there is no folder {arguments.report.parent}")
 
 
 def _config(name_or_path: str | None) -> object:
     from nnunetv2_supervoxel.config import GenerationConfig, load_config
     from nnunetv2_supervoxel.shipped import find_config
 
-    return load_config(find_config(name_or_path), GenerationConfig) if name_or_path else GenerationConfig()
+    return (
+        load_config(find_config(name_or_path, "generation"), GenerationConfig) if name_or_path else GenerationConfig()
+    )
 
 
 def _finish(reports: Sequence[CaseReport], table: Path | None) -> int:
@@ -343,9 +362,20 @@ def _finish(reports: Sequence[CaseReport], table: Path | None) -> int:
         f"{len(reports)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without supervoxels, "
         f"{count['failed']} failed; {sum(report.supervoxels for report in reports)} supervoxels in all."
     )
+    if differing := [report.differing for report in reports if report.differing]:
+        print(
+            f"Note: {len(differing)} of them were done before with other settings ({_listed(differing)}) and stay as "
+            "they are; --overwrite makes them anew.",
+            file=sys.stderr,
+        )
     for report in failed:
         print(f"  {report.case}: {report.message}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """What comma-separated texts hold, once each."""
+    return ", ".join(sorted({name for part in parts for name in part.split(", ")}))
 
 
 def _write_table(reports: Sequence[CaseReport], path: Path) -> None:

@@ -259,11 +259,19 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
     """pydantic's findings as one sentence that names the keys."""
     if not isinstance(error, ValidationError):
         return str(error)
+    findings = error.errors()
+    unknown = [f"'{finding['loc'][0]}'" for finding in findings if finding["type"] == "extra_forbidden"]
     parts = []
-    for finding in error.errors():
+    if unknown:
+        known = ", ".join(config_class.model_fields)
+        parts.append(f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} (known: {known})")
+    for finding in findings:
+        # Of a list with a wrong item pydantic says, too, that it is too short without that item.
+        inside = any(
+            other["loc"][: len(finding["loc"])] == finding["loc"] for other in findings if other is not finding
+        )
+        if finding["type"] == "extra_forbidden" or (finding["type"] == "too_short" and inside):
+            continue
         key = ".".join(str(part) for part in finding["loc"])
-        if finding["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{key}' (known: {', '.join(config_class.model_fields)})")
-        else:
-            parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
+        parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
     return "; ".join(parts)

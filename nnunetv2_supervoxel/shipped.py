@@ -7,6 +7,8 @@ from typing import Literal
 
 from nnunetv2_supervoxel.errors import UserError
 
+_FOR_TRAINING = ("prompt_training",)  # all other templates are for generation
+
 
 def shipped_folder(name: Literal["configs", "trainers"]) -> Path:
     """Its path: inside the package when installed from a wheel, beside it in a checkout."""
@@ -15,11 +17,11 @@ def shipped_folder(name: Literal["configs", "trainers"]) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
-def find_config(name_or_path: str) -> Path:
+def find_config(name_or_path: str, what_for: Literal["generation", "training"] = "generation") -> Path:
     """A config file: a path, or the name of a shipped template such as "tiny".
 
     Raises:
-        UserError: there is neither.
+        UserError: there is neither; names the templates for this.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
@@ -27,5 +29,6 @@ def find_config(name_or_path: str) -> Path:
     template = shipped_folder("configs") / f"{name_or_path}.yaml"
     if template.is_file():
         return template
-    templates = ", ".join(sorted(found.stem for found in template.parent.glob("*.yaml")))
+    names = sorted(found.stem for found in template.parent.glob("*.yaml"))
+    templates = ", ".join(name for name in names if (name in _FOR_TRAINING) == (what_for == "training"))
     raise UserError(f"There is no config file {path}; give the path of a YAML file, or a template's name: {templates}.")

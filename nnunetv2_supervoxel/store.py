@@ -68,6 +68,25 @@ def is_done(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> bool:
     return n == 0 or all((Path(folder) / f"{case}{end}").is_file() for end in _endings(ending) if end != ".json")
 
 
+def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> None:
+    """Refuse to take the place of files that generation didn't write.
+
+    Raises:
+        UserError: there are files of the case's names, but no JSON that says how supervoxels were made.
+    """
+    there = [path for end in _endings(ending) if (path := Path(folder) / f"{case}{end}").exists()]
+    try:
+        if there and "n" in read_provenance(folder, case):
+            return
+    except (UserError, TypeError):
+        pass
+    if there:
+        raise UserError(
+            f"{there[-1]} is there already and wasn't made by generation, so it is left alone; choose another folder "
+            "for the output, or move it away (--overwrite replaces it)."
+        )
+
+
 def read_provenance(folder: Path | str, case: str) -> dict:
     """The case's JSON.
 
@@ -93,9 +112,9 @@ def open_array(folder: Path | str, case: str) -> blosc2.NDArray:
         mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
         array = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapped)
     except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
-        raise UserError(f"{path} can't be opened ({error}); generate the case again with --overwrite.") from error
+        raise UserError(f"{path} can't be opened ({error}); make the case again (--overwrite).") from error
     if not isinstance(array, blosc2.NDArray) or array.ndim != 4 or array.dtype != np.uint8:
-        raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); generate the case again with --overwrite.")
+        raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); make the case again (--overwrite).")
     return array
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -29,7 +30,8 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     voxels, and nnInteractive's session z-scores too.
 
     Args:
-        folder: one image per case, all with one ending; a trailing _0000 is not part of the case's name.
+        folder: 3D images, all with one ending: one per case, or as in nnU-Net CASE_0000, CASE_0001, ... for the
+            channels of one. Cases with another number of channels than most are left out.
         dataset_id: 1 to 999, not in use yet.
         name: of the dataset.
 
@@ -37,8 +39,11 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
         The dataset's folder, the number of cases, and why others are left out.
 
     Raises:
-        UserError: no images, images of several endings, an ID in use, or no image that can be taken.
+        UserError: no images, images of several endings, an ID in use, a name that is none, or no case that can be
+            taken.
     """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UserError(f"'{name}' can't be a dataset's name: letters, digits, _ and - can.")
     if not nnUNet_raw.is_set():
         raise UserError("The environment variable nnUNet_raw is not set; export the folder's path.")
     images = find_images(folder, ENDINGS)
@@ -58,41 +63,68 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
         failures = {}
         for part in ("imagesTr", "labelsTr"):
             (aside / part).mkdir()
-        for case, (path, _) in tqdm(images.items(), desc=target.name, unit="case"):
-            case = case.removesuffix("_0000")
+        cases = _channels_of({name: path for name, (path, _) in images.items()})
+        channels = Counter(len(files) for files in cases.values()).most_common(1)[0][0]
+        for case, files in tqdm(cases.items(), desc=target.name, unit="case"):
             try:
-                _write_unknown_label(path, aside / "labelsTr" / f"{case}{ending}")
-                os.symlink(path.resolve(), aside / "imagesTr" / f"{case}_0000{ending}")
+                _check_channels(files, channels)
+                _write_unknown_label([path for _, path in files], aside / "labelsTr" / f"{case}{ending}")
+                for channel, path in files:
+                    os.symlink(path.resolve(), aside / "imagesTr" / f"{case}_{channel:04d}{ending}")
             except UserError as error:
                 failures[case] = str(error)
-        done = len(images) - len(failures)
+        done = len(cases) - len(failures)
         if not done:
-            raise UserError(f"Not one image can be taken: {next(iter(failures.values()))}")
-        (aside / "dataset.json").write_text(json.dumps(_description(done, ending), indent=1) + "\n")
+            raise UserError(f"Not one case can be taken: {next(iter(failures.values()))}")
+        (aside / "dataset.json").write_text(json.dumps(_description(done, channels, ending), indent=1) + "\n")
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target, done, failures
 
 
-def _write_unknown_label(image: Path, label: Path) -> None:
-    """IGNORE with the geometry of an image, whose voxels are read only to see that they are all there."""
-    if label.exists():
-        raise UserError(f"{image} and another image are the same case for nnU-Net; rename one of them.")
-    read = read_sitk(image)
-    if read.GetDimension() != 3 or read.GetNumberOfComponentsPerPixel() != 1:
+def _channels_of(images: dict[str, Path]) -> dict[str, list[tuple[int, Path]]]:
+    """Numbered channels of every case: CASE_0001 is one of CASE if there is a CASE_0000, else a case by itself."""
+    cases: dict[str, list[tuple[int, Path]]] = {}
+    for name, path in images.items():
+        numbered = re.fullmatch(r"(.+)_(\d{4})", name)
+        if numbered and f"{numbered[1]}_0000" in images:
+            cases.setdefault(numbered[1], []).append((int(numbered[2]), path))
+        else:
+            cases.setdefault(name, []).append((0, path))
+    return cases
+
+
+def _check_channels(files: list[tuple[int, Path]], channels: int) -> None:
+    numbers = [number for number, _ in files]
+    if numbers != list(range(channels)):
+        names = ", ".join(path.name for _, path in files)
         raise UserError(
-            f"{image} has {read.GetDimension()} dimensions and {read.GetNumberOfComponentsPerPixel()} component(s) per "
-            "voxel; a 3D image with one value per voxel is needed."
+            f"its images ({names}) are channel {', '.join(map(str, numbers))}, but most cases have "
+            f"{', '.join(map(str, range(channels)))}."
         )
-    unknown = sitk.Image(read.GetSize(), sitk.sitkUInt8) + IGNORE
-    unknown.CopyInformation(read)
+
+
+def _write_unknown_label(images: list[Path], label: Path) -> None:
+    """IGNORE with the geometry of a case's images, whose voxels are read only to see that they are all there."""
+    read = [read_sitk(image) for image in images]
+    for path, image in zip(images, read, strict=True):
+        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+            raise UserError(
+                f"{path} has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} "
+                "component(s) per voxel; a 3D image with one value per voxel is needed."
+            )
+        if image.GetSize() != read[0].GetSize():
+            raise UserError(f"{path} and {images[0]} have different sizes, but are channels of one case.")
+    unknown = sitk.Image(read[0].GetSize(), sitk.sitkUInt8) + IGNORE
+    unknown.CopyInformation(read[0])
     sitk.WriteImage(unknown, str(label), useCompression=True)
 
 
-def _description(cases: int, ending: str) -> dict:
+def _description(cases: int, channels: int, ending: str) -> dict:
+    names = ["image"] if channels == 1 else [f"image_{channel}" for channel in range(channels)]
     return {
-        "channel_names": {"0": "image"},
+        "channel_names": {str(channel): name for channel, name in enumerate(names)},
         "labels": {"background": 0, "object": 1, "ignore": IGNORE},
         "numTraining": cases,
         "file_ending": ending,

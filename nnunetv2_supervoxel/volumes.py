@@ -11,9 +11,11 @@ from pathlib import Path
 import blosc2
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
 
@@ -52,6 +54,8 @@ def dataset_folder(dataset: str | int) -> Path:
     """
     if not nnUNet_preprocessed.is_set():
         raise UserError("The environment variable nnUNet_preprocessed is not set; export the folder's path.")
+    if not Path(nnUNet_preprocessed).is_dir():
+        raise UserError(f"The environment variable nnUNet_preprocessed says {nnUNet_preprocessed}, which is no folder.")
     try:
         return Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(dataset)
     except (RuntimeError, ValueError) as error:
@@ -59,6 +63,52 @@ def dataset_folder(dataset: str | int) -> Path:
             f"There is no dataset {dataset} in {nnUNet_preprocessed}; "
             f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
         ) from error
+
+
+@dataclass(frozen=True)
+class PreprocessedDataset:
+    """Where a dataset lies, and what its plans say.
+
+    Attributes:
+        folder: of the dataset, in $nnUNet_preprocessed.
+        data_identifier: name of the folder in it that holds the preprocessed cases.
+        cases: nnU-Net's own dataset of these.
+        spacing: (z, y, x) in mm.
+        patch_size: (z, y, x) in voxels, or (y, x).
+    """
+
+    folder: Path
+    data_identifier: str
+    cases: nnUNetBaseDataset
+    spacing: tuple[float, ...]
+    patch_size: tuple[int, ...]
+
+
+def locate_dataset(dataset: str | int, plans: str, configuration: str) -> PreprocessedDataset:
+    """Find a dataset by its ID or name.
+
+    Raises:
+        UserError: it isn't preprocessed with these plans and this configuration.
+    """
+    folder = dataset_folder(dataset)
+    plans_file = folder / f"{plans}.json"
+    if not plans_file.is_file():
+        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
+    manager = PlansManager(load_json(str(plans_file)))
+    if configuration not in manager.available_configurations:
+        raise UserError(
+            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
+            f"there are: {', '.join(manager.available_configurations)}."
+        )
+    settings = manager.get_configuration(configuration)
+    spacing = tuple(settings.spacing)
+    if len(spacing) == 2:  # 2D configurations leave the first axis as it is
+        first = manager.transpose_forward[0]
+        spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
+    identifier = settings.data_identifier
+    return PreprocessedDataset(
+        folder, identifier, open_preprocessed(folder / identifier), spacing, tuple(settings.patch_size)
+    )
 
 
 def open_preprocessed(folder: Path) -> nnUNetBaseDataset:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from nilearn import datasets
 from scipy import ndimage
 
 LABELS = {"background": 0, "grey_matter": 1, "white_matter": 2}
@@ -76,7 +75,15 @@ def build(folder: Path, cases: int, seed: int) -> None:
 
 
 def template(resolution: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The T1 template in [0, 1], its tissue labels, both (x, y, z), and the affine."""
+    """The T1 template in [0, 1], its tissue labels, both (x, y, z), and the affine.
+
+    Raises:
+        SystemExit: nilearn isn't installed.
+    """
+    try:
+        from nilearn import datasets
+    except ImportError:
+        raise SystemExit("The MNI152 template is part of nilearn; run 'pip install nilearn'.") from None
     t1 = datasets.load_mni152_template(resolution=resolution)
     grey = datasets.load_mni152_gm_template(resolution=resolution).get_fdata()
     white = datasets.load_mni152_wm_template(resolution=resolution).get_fdata()

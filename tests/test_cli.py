@@ -39,6 +39,12 @@ def test_a_dataset_that_does_not_exist(run: Callable) -> None:
     assert_told(done, "no dataset 123", "nnUNetv2_plan_and_preprocess -d 123")
 
 
+def test_a_wrong_dataset_among_others_is_told_before_any_work(run: Callable, preprocessed: Path) -> None:
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, 123, "-config", "tiny_brain", "--overwrite")
+    assert_told(done, "no dataset 123")
+    assert "990" not in done.stderr  # not even its progress bar
+
+
 def test_a_dataset_that_is_not_preprocessed(run: Callable, nnunet_folders: dict[str, str]) -> None:
     (Path(nnunet_folders["nnUNet_raw"]) / "Dataset124_Raw").mkdir(exist_ok=True)
     assert_told(run("nnUNetv2_supervoxel_generate", "-d", 124, "-config", "tiny"), "isn't preprocessed", "nnUNetPlans")
@@ -69,7 +75,9 @@ def test_a_wrong_config(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("sam_checkpoint: vit_h\n")
     done = run("SuperVoxel_generate", "-i", tmp_path, "-c", tmp_path / "c.yaml")
     assert_told(done, "unknown key 'sam_checkpoint'", "sam1_checkpoint")
-    assert_told(run("SuperVoxel_generate", "-i", tmp_path, "-c", "nothing"), "no config file nothing", "tiny")
+    done = run("SuperVoxel_generate", "-i", tmp_path, "-c", "nothing")
+    assert_told(done, "no config file nothing", "tiny")
+    assert "prompt_training" not in done.stderr
 
 
 def test_empty_and_missing_folders(run: Callable, tmp_path: Path) -> None:
@@ -85,6 +93,7 @@ def test_empty_and_missing_folders(run: Callable, tmp_path: Path) -> None:
         ("nnUNetv2_supervoxel_generate",),
         ("nnUNetv2_supervoxel_generate", "-d", "1", "-num_parts", "2", "-part_id", "2"),
         ("nnUNetv2_supervoxel_generate", "-d", "1", "-num_parts", "0"),
+        ("nnUNetv2_supervoxel_generate", "-d", "1", "--report", "no/folder/report.csv"),
         ("SuperVoxel_generate", "-i", "x"),
         ("SuperVoxel_save_fg_location", "-supervoxel_folder", "x", "-np", "0"),
         ("nnUNetv2_supervoxel_download_checkpoints", "--sam", "vit_x"),
@@ -115,9 +124,8 @@ def test_threads_sleep_while_they_wait(
     run: Callable, monkeypatch: pytest.MonkeyPatch, environment: dict, sleeps: bool
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    arguments = ("-d", 1, "-config", "tiny", "-device", "nonsense")
-    done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
-    assert_told(done, "'nonsense' can't be used")
+    done = run("nnUNetv2_supervoxel_generate", "-d", 1, "-config", "tiny", OMP_DISPLAY_ENV="verbose", **environment)
+    assert_told(done, "no dataset 1")
     spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     assert [count == "0" for count in spins] == [sleeps]
 

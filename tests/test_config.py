@@ -68,6 +68,15 @@ def test_a_wrong_config_is_one_clear_sentence(tmp_path: Path, text: str, words: 
     assert "\n" not in str(error.value)
 
 
+def test_every_mistake_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load_config(write(tmp_path, "axis: [5]\nfirst: 1\nsecond: 2"), GenerationConfig)
+    message = str(error.value)
+    assert "unknown keys 'first', 'second' (known: sam1_checkpoint, " in message
+    assert message.count("masks_per_image") == 1
+    assert message.endswith("; 'axis.0' is 5: input should be less than or equal to 2.")
+
+
 def test_one_value_stands_for_a_list_and_none_for_an_empty_one(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "file_format: nrrd\nexcluded_strings:\nchannel: 2"), GenerationConfig)
     assert config.file_format == (".nrrd",)
@@ -78,3 +87,5 @@ def test_one_value_stands_for_a_list_and_none_for_an_empty_one(tmp_path: Path) -
 def test_an_unknown_template_names_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"no config file .*tinny.*nnUNet_preprocessed, .*tiny"):
         find_config("tinny")
+    with pytest.raises(UserError, match=r"template's name: prompt_training\.$"):
+        find_config("tinny", "training")

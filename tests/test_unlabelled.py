@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.unlabelled import IGNORE
+from nnunetv2_supervoxel.unlabelled import IGNORE, import_images
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_nnunet_preprocesses_an_imported_folder_with_plans_of_another(scans, run
     done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994)
     assert done.returncode == 1
     assert "broken failed" in done.stderr
-    assert "3 images, 1 failed" in done.stdout
+    assert "3 cases, 1 failed" in done.stdout
     raw = Path(nnunet_folders["nnUNet_raw"]) / "Dataset994_Unlabelled"
     links = sorted((raw / "imagesTr").iterdir())
     assert [link.name for link in links] == [f"scan{number}_0000.nii.gz" for number in range(3)]
@@ -78,7 +78,7 @@ def test_folders_that_cant_be_imported(scans, tmp_path, run, nnunet_folders):
         (tmp_path / "nowhere", "no folder"),
         (tmp_path / "empty", "holds no file"),
         (scans, "several endings"),
-        (tmp_path / "broken", "Not one image"),
+        (tmp_path / "broken", "Not one case"),
     ):
         done = run("nnUNetv2_supervoxel_import", "-i", folder, "-d", 993)
         assert done.returncode == 1
@@ -87,3 +87,39 @@ def test_folders_that_cant_be_imported(scans, tmp_path, run, nnunet_folders):
     assert not list(Path(nnunet_folders["nnUNet_raw"]).glob("*993*"))
     assert not list(Path(nnunet_folders["nnUNet_raw"]).glob(".importing*"))
     assert run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 0).returncode == 2
+    (scans / "other.nrrd").unlink()
+    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 993, "-n", "my/name")
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        "Error: 'my/name' can't be a dataset's name: letters, digits, _ and - can.",
+    )
+
+
+def test_files_named_like_channels_are_channels(scans, nnunet_folders):
+    """scan1_0000 is there already; scan2 is no channel of anything, nor is what has a number for a name."""
+    for name, like in (
+        ("a_0000", "scan0"),
+        ("a_0001", "scan0"),
+        ("b_0000", "scan2"),
+        ("b_0001", "scan2"),
+        ("c_0000", "scan0"),
+        ("c_0001", "scan2"),  # of another size
+        ("d_0000", "scan0"),
+        ("d_0002", "scan0"),  # one is missing
+        ("e_2019", "scan2"),
+        ("f_0000", "scan0"),
+        ("f_0001", "scan0"),
+    ):
+        (scans / f"{name}.nii.gz").symlink_to(scans / f"{like}.nii.gz")
+    folder, done, failures = import_images(scans, 992)
+    assert done == 3
+    assert sorted(failures) == ["c", "d", "e_2019", "scan0", "scan1", "scan2"]
+    assert "different sizes" in failures["c"]
+    assert "(d_0000.nii.gz, d_0002.nii.gz) are channel 0, 2, but most cases have 0, 1" in failures["d"]
+    files = sorted(path.name for path in (folder / "imagesTr").iterdir())
+    assert files == [f"{case}_000{channel}.nii.gz" for case in "abf" for channel in range(2)]
+    assert [link.resolve().name for link in sorted((folder / "imagesTr").glob("b_*"))] == ["scan2.nii.gz"] * 2
+    assert sorted(path.name for path in (folder / "labelsTr").iterdir()) == [f"{case}.nii.gz" for case in "abf"]
+    description = json.loads((folder / "dataset.json").read_text())
+    assert description["channel_names"] == {"0": "image_0", "1": "image_1"}
+    assert description["numTraining"] == 3

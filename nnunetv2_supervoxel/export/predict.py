@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def predict_folder(
         device: of PyTorch; None: CUDA where there is one, else the CPU.
 
     Returns:
-        The number of objects written, and by case why others could not be.
+        The number of objects written, and by "CASE OBJECT" why others could not be.
 
     Raises:
         UserError: folder, model or prompts are unfit as a whole.
@@ -56,14 +57,25 @@ def predict_folder(
     channels = count_image_channels(session.dataset_json)
     output.mkdir(parents=True, exist_ok=True)
     done, failures = 0, {}
-    for case, objects in tqdm(wanted.cases.items(), desc="predict", unit="case"):
-        try:
-            volume = _read(case, found, channels)
-            for name, mask in segment(session, volume, objects, wanted.space):
-                _write(mask, volume[0], output / f"{case}_{name}.nii.gz")
-                done += 1
-        except Exception as error:  # one bad case must not stop the others, whatever the session stumbles over
-            failures[case] = _reason(error)
+    with tqdm(total=sum(map(len, wanted.cases.values())), desc="predict", unit="object") as progress:
+        for case, objects in wanted.cases.items():
+            progress.set_postfix_str(case)
+            try:
+                volume = _read(case, found, channels)
+                set_image(session, volume)
+            except Exception as error:  # one bad case must not stop the others, whatever the session stumbles over
+                failures |= dict.fromkeys((f"{case} {name}" for name in objects), _reason(error))
+                progress.update(len(objects))
+                continue
+            for name, given in objects.items():
+                try:
+                    _write(
+                        segment(session, volume[0], given, wanted.space), volume[0], output / f"{case}_{name}.nii.gz"
+                    )
+                    done += 1
+                except Exception as error:
+                    failures[f"{case} {name}"] = _reason(error)
+                progress.update()
     return done, failures
 
 
@@ -95,61 +107,69 @@ def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSes
     return session
 
 
-def segment(
-    session: nnInteractiveInferenceSession, volume: list[sitk.Image], objects: dict[str, list[Prompt]], space: Space
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Masks of a case's objects, one after the other: (name, uint8 (z, y, x)).
-
-    Args:
-        session: with a model.
-        volume: one 3D image per channel.
-        objects: prompts by object's name.
-        space: of the prompts' coordinates.
-    """
-    # As nnU-Net's preprocessing did before training: the axis with the largest voxels may have been brought to front.
-    forward = session.plans_manager.transpose_forward
+def set_image(session: nnInteractiveInferenceSession, volume: list[sitk.Image]) -> None:
+    """Show the session an image, one 3D image per channel, with its axes as they were in training."""
     array = np.stack([sitk.GetArrayFromImage(channel) for channel in volume]).astype(np.float32)
-    array = array.transpose(0, *(axis + 1 for axis in forward))
+    # As nnU-Net's preprocessing did before training: the axis with the largest voxels may have been brought to front.
+    array = array.transpose(0, *(axis + 1 for axis in session.plans_manager.transpose_forward))
     with _silence():
         session.set_image(array)
         session.preprocess_future.result()  # else an error of its thread would first show when Python exits
-    for name, prompts in objects.items():
-        mask = np.zeros(array.shape[1:], np.uint8)
-        with _silence():
-            session.set_target_buffer(mask)
-            session.reset_interactions()
-            for prompt in prompts:
-                _give(session, prompt, volume[0], space, forward, mask.shape)
-        yield name, mask.transpose(session.plans_manager.transpose_backward)
 
 
-def _give(
+def segment(
+    session: nnInteractiveInferenceSession, image: sitk.Image, prompts: list[Prompt], space: Space
+) -> np.ndarray:
+    """The mask of what prompts point at, uint8 (z, y, x).
+
+    Args:
+        session: with a model and this image.
+        image: whose geometry counts.
+        prompts: in their order; the session predicts after each.
+        space: of their coordinates.
+
+    Raises:
+        UserError: a position is outside the image, one's points don't lie on a slice, or its type was not trained;
+            names the prompt. Nothing was predicted then.
+    """
+    forward = session.plans_manager.transpose_forward
+    mask = np.zeros(np.array(image.GetSize())[::-1][forward], np.uint8)
+    given = []
+    for number, prompt in enumerate(prompts, 1):
+        try:
+            given.append(_placed(session, prompt, image, space, forward, mask.shape))
+        except UserError as error:
+            raise UserError(f"prompt {number}, a {prompt.type}: {error}") from error
+    with _silence():
+        session.set_target_buffer(mask)
+        session.reset_interactions()
+        for give in given:
+            give()
+    return mask.transpose(session.plans_manager.transpose_backward)
+
+
+def _placed(
     session: nnInteractiveInferenceSession,
     prompt: Prompt,
     image: sitk.Image,
     space: Space,
     forward: list[int],
     shape: tuple[int, ...],
-) -> None:
-    """One prompt; the session predicts at once.
-
-    Raises:
-        UserError: a position is outside the image, prompts don't lie on a slice, or their type was not trained.
-    """
+) -> Callable[[], object]:
+    """Gives a prompt to the session."""
     if not session.supported_interactions.get(SESSION_NAMES[prompt.type]):
         raise UserError(f"the model was not trained on prompts of type '{prompt.type}'")
     positions = {"point": lambda: [prompt.position], "box": lambda: list(prompt.corners)}
     indices = voxel_indices(positions.get(prompt.type, lambda: prompt.points)(), space, image)[:, forward]
     if prompt.type == "point":
-        session.add_point_interaction(tuple(int(index) for index in indices[0]), prompt.positive)
-    elif prompt.type == "box":
+        return partial(session.add_point_interaction, tuple(int(index) for index in indices[0]), prompt.positive)
+    if prompt.type == "box":
         common_axis(indices)
         corners = np.stack([indices.min(axis=0), indices.max(axis=0) + 1], axis=1)
-        session.add_bbox_interaction(corners.tolist(), prompt.positive)
-    else:
-        drawn = draw_on_slice(prompt, indices, shape, session.preferred_scribble_thickness[0])
-        add = session.add_scribble_interaction if prompt.type == "scribble" else session.add_lasso_interaction
-        add(drawn, prompt.positive)
+        return partial(session.add_bbox_interaction, corners.tolist(), prompt.positive)
+    drawn = draw_on_slice(prompt, indices, shape, session.preferred_scribble_thickness[0])
+    add = session.add_scribble_interaction if prompt.type == "scribble" else session.add_lasso_interaction
+    return partial(add, drawn, prompt.positive)
 
 
 def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[sitk.Image]:

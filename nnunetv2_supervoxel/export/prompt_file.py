@@ -94,9 +94,18 @@ def load_prompts(path: Path) -> PromptFile:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The prompts {path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = " > ".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"The prompts {path} are wrong: {where}: {first['msg']}.") from error
+        raise UserError(f"The prompts {path} are wrong: {_in_plain_words(error)}.") from error
+
+
+def _in_plain_words(error: ValidationError) -> str:
+    """pydantic's first finding, and where it is."""
+    first = error.errors()[0]
+    where, what = first["loc"], first["msg"]
+    if first["type"] == "string_pattern_mismatch":
+        where, what = where[:-1], "a name is made of letters, digits, '_', '-' and '.'"
+    elif first["type"] == "missing" and isinstance(where[-1], int):
+        where, what = where[:-1], "a position is three numbers, x, y and z"
+    return f"{' > '.join(map(str, where)) or 'the file'}: {what}"
 
 
 def voxel_indices(positions: list[Position], space: Space, image: sitk.Image) -> np.ndarray:

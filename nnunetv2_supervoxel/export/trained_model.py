@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -68,10 +69,15 @@ def load_trained_model(
     Raises:
         UserError: nothing was trained under these names, a file is damaged, or the network isn't a prompt model.
     """
+    if not nnUNet_results.is_set():
+        raise UserError("The environment variable nnUNet_results is not set; export the folder's path.")
     try:
         folder = Path(get_output_folder(dataset, trainer, plans, configuration, fold))
     except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"Dataset {dataset} isn't known to nnU-Net ({str(error).splitlines()[0]}).") from error
+        raise UserError(
+            f"Dataset {dataset} isn't known to nnU-Net: there is none of that number or name in nnUNet_raw, "
+            "nnUNet_preprocessed or nnUNet_results."
+        ) from error
     content = load_checkpoint(folder / checkpoint)
     model = TrainedModel(
         fold=str(fold),

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnunetv2_supervoxel import store
@@ -23,12 +21,21 @@ from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 from nnunetv2_supervoxel.volumes import (
     Volume,
-    dataset_folder,
     find_images,
-    open_preprocessed,
+    locate_dataset,
     read_image,
     read_preprocessed,
 )
+
+# Settings that make no other supervoxels; of the checkpoints the weights count, not the name.
+_WITHOUT_EFFECT = {
+    "file_format",
+    "excluded_strings",
+    "points_per_batch",
+    "objects_per_batch",
+    "sam1_checkpoint",
+    "sam2_checkpoint",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class CaseReport:
         voxels: sum of their voxels.
         seconds: time spent now.
         message: why it failed or is empty, and anything odd; one sentence, or nothing.
+        differing: settings with which it was made before, if they aren't those of now; by name, comma-separated.
     """
 
     case: str
@@ -50,6 +58,7 @@ class CaseReport:
     voxels: int = 0
     seconds: float = 0.0
     message: str = ""
+    differing: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,16 +98,15 @@ def generate_dataset(
     Raises:
         UserError: the dataset isn't preprocessed, or config, checkpoint or device are unfit. Never for a single case.
     """
-    source, preprocessed, spacing, patch_size = _locate(dataset, plans, configuration)
-    cases_of = open_preprocessed(preprocessed)
+    located = locate_dataset(dataset, plans, configuration)
     generator = generator or SupervoxelGenerator(config, device)
-    target = store.supervoxel_folder(source, preprocessed.name)
+    target = store.supervoxel_folder(located.folder, located.data_identifier)
     channels = generator.config.channel
     cases = [
-        _Case(name, partial(read_preprocessed, cases_of, name, channels, spacing))
-        for name in sorted(cases_of.identifiers)
+        _Case(name, partial(read_preprocessed, located.cases, name, channels, located.spacing))
+        for name in sorted(located.cases.identifiers)
     ]
-    return _generate(cases[part_id::num_parts], generator, target, overwrite, source.name, patch_size)
+    return _generate(cases[part_id::num_parts], generator, target, overwrite, located.folder.name, located.patch_size)
 
 
 def generate_folder(
@@ -126,8 +134,13 @@ def generate_folder(
         generator: models that are loaded already.
 
     Raises:
-        UserError: no image is found, or config, checkpoint or device are unfit. Never for a single image.
+        UserError: no image is found, they lie in `output`, or config, checkpoint or device are unfit. Never for a
+            single image.
     """
+    if images.resolve() == output.resolve():
+        raise UserError(
+            f"Supervoxels in {output} would replace the images there; choose another folder for the output."
+        )
     config = generator.config if generator else config or GenerationConfig()
     paths = find_images(images, config.file_format, config.excluded_strings, "set file_format in the config")
     generator = generator or SupervoxelGenerator(config, device)
@@ -158,8 +171,10 @@ def _generate(
             start = time.perf_counter()
             try:
                 if is_done(case):
-                    report = _kept(target, case)
+                    report = _kept(target, case, generator.provenance)
                 else:
+                    if not overwrite:
+                        store.check_ours(target, case.name, case.ending)
                     volume = reader.read(case)
                     supervoxels = generator(volume.array, volume.spacing, case.name)
                     provenance = {"case": case.name, **generator.provenance}
@@ -211,10 +226,26 @@ def _made(case: _Case, supervoxels: SupervoxelSet, seconds: float) -> CaseReport
     return CaseReport(case.name, status, len(supervoxels), supervoxels.voxels, seconds, "; ".join(supervoxels.notes))
 
 
-def _kept(target: Path, case: _Case) -> CaseReport:
+def _kept(target: Path, case: _Case, now: dict) -> CaseReport:
     known = store.read_provenance(target, case.name)
     voxels = sum(supervoxel["voxels"] for supervoxel in known["supervoxels"])
-    return CaseReport(case.name, "kept" if known["n"] else "empty", known["n"], voxels)
+    status = "kept" if known["n"] else "empty"
+    return CaseReport(case.name, status, known["n"], voxels, differing=", ".join(_differing(known, now)))
+
+
+def _differing(before: dict, now: dict) -> list[str]:
+    """Settings that make other supervoxels now than when a case's were made; none for those made by other means."""
+    if "config" not in before:
+        return []
+    try:  # in today's words: a setting that is newer had its default
+        then = GenerationConfig(**before["config"]).model_dump(mode="json")
+    except (ValueError, TypeError):
+        then = before["config"]
+    different = [key for key, value in now["config"].items() if key not in _WITHOUT_EFFECT and then.get(key) != value]
+    for model, checkpoint in now["checkpoints"].items():
+        if before.get("checkpoints", {}).get(model, {}).get("sha256") != checkpoint["sha256"]:
+            different.append(f"{model}_checkpoint")
+    return sorted(different)
 
 
 def _with_progress(cases: Sequence[_Case], title: str) -> Iterable[_Case]:
@@ -234,25 +265,3 @@ def _reason(error: Exception) -> str:
         )
     lines = str(error).splitlines() or [""]
     return f"unexpected {type(error).__name__}: {lines[0]} (please report this)"
-
-
-def _locate(
-    dataset: str | int, plans: str, configuration: str
-) -> tuple[Path, Path, tuple[float, ...], tuple[int, ...]]:
-    """The dataset's folder, its preprocessed folder, and spacing (z, y, x) and patch size of the configuration."""
-    folder = dataset_folder(dataset)
-    plans_file = folder / f"{plans}.json"
-    if not plans_file.is_file():
-        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
-    manager = PlansManager(load_json(str(plans_file)))
-    if configuration not in manager.available_configurations:
-        raise UserError(
-            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
-            f"there are: {', '.join(manager.available_configurations)}."
-        )
-    settings = manager.get_configuration(configuration)
-    spacing = tuple(settings.spacing)
-    if len(spacing) == 2:  # 2D configurations leave the first axis as it is
-        first = manager.transpose_forward[0]
-        spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
-    return folder, folder / settings.data_identifier, spacing, tuple(settings.patch_size)

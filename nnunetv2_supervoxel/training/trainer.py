@@ -67,7 +67,9 @@ class SupervoxelPromptTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008, nnU-Net's signature
     ) -> None:
         config_name = os.environ.get(CONFIG_VARIABLE)
-        config = load_config(find_config(config_name), PromptTrainingConfig) if config_name else PromptTrainingConfig()
+        config = PromptTrainingConfig()
+        if config_name:
+            config = load_config(find_config(config_name, "training"), PromptTrainingConfig)
         _check_configuration(plans, configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
         take_threads_asked_for()

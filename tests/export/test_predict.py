@@ -84,20 +84,27 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
                 ],
             },
             "missing": {"one": [{"type": "point", "position": [1, 2, 3]}]},
-            "box": {"one": [{"type": "point", "position": [1, 2, 3]}]},
+            "other": {
+                "outside": [{"type": "point", "position": [1, 2, 3]}, {"type": "point", "position": [1, 2, 30]}],
+                "untrained": [{"type": "box", "corners": [[3, 4, 5], [9, 12, 5]]}],
+                "good": [{"type": "point", "position": [30, 4, 11]}],
+            },
         }
     }
-    sitk.WriteImage(scan, str(folder / "box.nii.gz"))
-    prompts["cases"]["box"]["one"] = [{"type": "box", "corners": [[3, 4, 5], [9, 12, 5]]}]  # not trained
+    sitk.WriteImage(scan, str(folder / "other.nii.gz"))
     file = write(tmp_path / "prompts.json", prompts)
     arguments = ("-i", folder, "-o", tmp_path / "out", "-m", tmp_path / "model", "-prompts", file, "-device", "cpu")
     done = run("nnUNetv2_supervoxel_predict", *arguments)
     assert done.returncode == 1
-    assert "missing failed: there is no image 'missing'" in done.stderr
-    assert "box failed: the model was not trained on prompts of type 'box'" in done.stderr
+    assert "missing one failed: there is no image 'missing'" in done.stderr
+    assert "other outside failed: prompt 2, a point: the position [1.0, 2.0, 30.0] (voxel) lies outside" in done.stderr
+    assert "other untrained failed: prompt 1, a box: the model was not trained on prompts of type 'box'" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout.strip() == "2 objects segmented; 2 cases failed."
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["patient1_one.nii.gz", "patient1_two.nii.gz"]
+    assert done.stdout.strip() == "3 objects segmented, 3 failed."
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["other_good.nii.gz", "patient1_one.nii.gz", "patient1_two.nii.gz"]
+    same = [(tmp_path / "out" / name).read_bytes() for name in ("other_good.nii.gz", "patient1_one.nii.gz")]
+    assert same[0] == same[1]  # nothing of the failed objects is left in the session
 
     session = nnInteractiveInferenceSession(device=torch.device("cpu"), do_autozoom=False)
     session.initialize_from_trained_model_folder(str(tmp_path / "model"))
@@ -118,8 +125,8 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
         ("{", "Invalid JSON"),
         ({"cases": {}}, "cases"),
         ({"cases": {"a": {}}}, "names no object"),
-        ({"cases": {"a": {"../b": [{"type": "point", "position": [1, 2, 3]}]}}}, "../b"),
-        ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2]}]}}}, "position"),
+        ({"cases": {"a": {"../b": [{"type": "point", "position": [1, 2, 3]}]}}}, "../b: a name is made of"),
+        ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2]}]}}}, "position: a position is three numbers"),
         ({"cases": {"a": {"b": [{"type": "pint", "position": [1, 2, 3]}]}}}, "pint"),
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "sign": 1}]}}}, "sign"),
         ({"space": "mm", "cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3]}]}}}, "space"),

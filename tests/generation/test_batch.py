@@ -18,7 +18,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel import CaseReport, SupervoxelGenerator, generate_dataset, generate_folder, store
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.generation.batch import _Case, _Reader
+from nnunetv2_supervoxel.generation.batch import _Case, _differing, _Reader
+from nnunetv2_supervoxel.shipped import find_config
 
 
 def contents(folder: Path, ending: str = "") -> dict[str, bytes]:
@@ -76,6 +77,39 @@ def test_existing_results_are_kept_unless_told(generated: Path, brain_generator:
     assert [report.status for report in reports] == ["kept"] * 3
     assert all(report.supervoxels and report.voxels for report in reports)
     assert {path: path.stat().st_mtime_ns for path in generated.iterdir()} == before
+
+
+def test_what_is_kept_from_other_settings_is_said(generated: Path, run: Callable, tmp_path: Path) -> None:
+    """The batch size, which makes no other supervoxels, is none of them."""
+    config = tmp_path / "config.yaml"
+    config.write_text(find_config("tiny_brain").read_text() + "seed: 1\nmax_track_growth: 2.0\npoints_per_batch: 3\n")
+    before = contents(generated)
+    arguments = ("-d", 990, "-device", "cpu", "--report", tmp_path / "report.csv")
+    done = run("nnUNetv2_supervoxel_generate", *arguments, "-config", config)
+    assert done.returncode == 0, done.stderr
+    assert "3 cases: 0 made, 3 kept" in done.stdout
+    assert "Note: 3 of them were done before with other settings (max_track_growth, seed)" in done.stderr
+    with open(tmp_path / "report.csv", newline="") as file:
+        assert [row["differing"] for row in csv.DictReader(file)] == ["max_track_growth, seed"] * 3
+    done = run("nnUNetv2_supervoxel_generate", *arguments, "-config", "tiny_brain")
+    assert "3 kept" in done.stdout
+    assert "other settings" not in done.stderr
+    assert contents(generated) == before
+
+
+def test_other_weights_are_other_settings_and_newer_settings_had_their_default(
+    generated: Path, brain_generator: SupervoxelGenerator
+) -> None:
+    now = brain_generator.provenance
+    before = json.loads((generated / "brain_00.json").read_text())
+    assert _differing(before, now) == []
+    before["config"] |= {"axis": 0, "sam1_checkpoint": "/the/same/file"}  # as written before axes were a list
+    del before["config"]["max_track_growth"]
+    assert _differing(before, now) == []
+    before["checkpoints"]["sam2"]["sha256"] = "0" * 64
+    before["config"]["unknown"] = 1  # by a version to come
+    assert "sam2_checkpoint" in _differing(before, now)
+    assert _differing({"made by": "SLIC"}, now) == []
 
 
 def test_parts_make_the_same_bytes(generated: Path, brain_generator: SupervoxelGenerator) -> None:
@@ -187,6 +221,24 @@ def test_a_nifti_folder_through_the_command(tmp_path: Path, run: Callable) -> No
     on_edges = np.mean([gradient[1:-1][mask].mean() for mask in outline if mask.any()])
     mirrored = np.mean([gradient[1:-1, :, ::-1][mask].mean() for mask in outline if mask.any()])
     assert on_edges > mirrored
+
+
+def test_images_are_never_replaced_by_supervoxels(tmp_path: Path, run: Callable) -> None:
+    brain_image(tmp_path / "scans")
+    brain_image(tmp_path / "others")
+    (tmp_path / "others" / "scan.json").write_text('{"Modality": "MR"}')  # BIDS keeps such a file beside an image
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    before = {name: contents(tmp_path / name) for name in ("scans", "others")}
+    arguments = ("-i", tmp_path / "scans", "-c", "tiny")
+    for output in ("scans", "link"):
+        done = run("SuperVoxel_generate", *arguments, "-o", tmp_path / output, "--overwrite")
+        assert done.returncode == 1
+        assert "would replace the images" in done.stderr
+    done = run("SuperVoxel_generate", *arguments, "-o", tmp_path / "others")
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "scan.nii.gz is there already and wasn't made by generation" in done.stderr
+    assert {name: contents(tmp_path / name) for name in ("scans", "others")} == before
 
 
 def test_blosc2_in_blosc2_out(preprocessed: Path, tmp_path: Path, brain_generator: SupervoxelGenerator) -> None:
