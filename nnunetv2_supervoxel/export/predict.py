@@ -49,8 +49,10 @@ def predict_folder(
         The number of objects written, and by "CASE OBJECT" why others could not be.
 
     Raises:
-        UserError: folder, model or prompts are unfit as a whole.
+        UserError: folders, model or prompts are unfit as a whole.
     """
+    if images.resolve() == output.resolve():
+        raise UserError(f"Masks in {output} could replace the images there; choose another folder for the output.")
     wanted = load_prompts(prompts)
     found = find_images(images, ENDINGS)
     session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))

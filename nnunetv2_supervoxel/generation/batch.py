@@ -165,19 +165,19 @@ def _generate(
     def is_done(case: _Case) -> bool:
         return not overwrite and store.is_done(target, case.name, case.ending)
 
-    reports = []
+    reports, made_by = [], generator.provenance
     with _Reader(cases, is_done) as reader:
         for case in _with_progress(cases, title):
             start = time.perf_counter()
             try:
                 if is_done(case):
-                    report = _kept(target, case, generator.provenance)
+                    report = _kept(target, case, made_by)
                 else:
                     if not overwrite:
                         store.check_ours(target, case.name, case.ending)
                     volume = reader.read(case)
                     supervoxels = generator(volume.array, volume.spacing, case.name)
-                    provenance = {"case": case.name, **generator.provenance}
+                    provenance = {"case": case.name, **made_by}
                     store.write_case(target, case.name, supervoxels, provenance, patch_size, case.ending, volume.header)
                     report = _made(case, supervoxels, time.perf_counter() - start)
             except Exception as error:  # one bad case must not stop the others

@@ -155,4 +155,7 @@ def test_what_is_no_model_is_said(folder, tmp_path, run):
     done = run("nnUNetv2_supervoxel_predict", "-i", folder, "-o", tmp_path / "out", "-m", folder, "-prompts", file)
     assert done.returncode == 1
     assert "isn't a model folder" in done.stderr
+    done = run("nnUNetv2_supervoxel_predict", "-i", folder, "-o", folder, "-m", folder, "-prompts", file)
+    assert done.returncode == 1
+    assert "could replace the images" in done.stderr
     assert not (tmp_path / "out").exists()
