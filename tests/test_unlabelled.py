@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_files_named_like_channels_are_channels(scans, nnunet_folders):
         ("f_0000", "scan0"),
         ("f_0001", "scan0"),
     ):
-        (scans / f"{name}.nii.gz").symlink_to(scans / f"{like}.nii.gz")
+        shutil.copy(scans / f"{like}.nii.gz", scans / f"{name}.nii.gz")
     folder, done, failures = import_images(scans, 992)
     assert done == 3
     assert sorted(failures) == ["c", "d", "e_2019", "scan0", "scan1", "scan2"]
@@ -118,7 +119,7 @@ def test_files_named_like_channels_are_channels(scans, nnunet_folders):
     assert "(d_0000.nii.gz, d_0002.nii.gz) are channel 0, 2, but most cases have 0, 1" in failures["d"]
     files = sorted(path.name for path in (folder / "imagesTr").iterdir())
     assert files == [f"{case}_000{channel}.nii.gz" for case in "abf" for channel in range(2)]
-    assert [link.resolve().name for link in sorted((folder / "imagesTr").glob("b_*"))] == ["scan2.nii.gz"] * 2
+    assert all(link.resolve() == scans / link.name for link in (folder / "imagesTr").iterdir())
     assert sorted(path.name for path in (folder / "labelsTr").iterdir()) == [f"{case}.nii.gz" for case in "abf"]
     description = json.loads((folder / "dataset.json").read_text())
     assert description["channel_names"] == {"0": "image_0", "1": "image_1"}

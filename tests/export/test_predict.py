@@ -87,6 +87,7 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
             "other": {
                 "outside": [{"type": "point", "position": [1, 2, 3]}, {"type": "point", "position": [1, 2, 30]}],
                 "untrained": [{"type": "box", "corners": [[3, 4, 5], [9, 12, 5]]}],
+                "before": [{"type": "lasso", "points": [[5, 6, 7], [20, 6, 7], [20, 18, 7]]}],
                 "good": [{"type": "point", "position": [30, 4, 11]}],
             },
         }
@@ -100,11 +101,12 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
     assert "other outside failed: prompt 2, a point: the position [1.0, 2.0, 30.0] (voxel) lies outside" in done.stderr
     assert "other untrained failed: prompt 1, a box: the model was not trained on prompts of type 'box'" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout.strip() == "3 objects segmented, 3 failed."
+    assert done.stdout.strip() == "4 objects segmented, 3 failed."
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["other_good.nii.gz", "patient1_one.nii.gz", "patient1_two.nii.gz"]
+    expected = ["other_before", "other_good", "patient1_one", "patient1_two"]
+    assert written == [f"{name}.nii.gz" for name in expected]
     same = [(tmp_path / "out" / name).read_bytes() for name in ("other_good.nii.gz", "patient1_one.nii.gz")]
-    assert same[0] == same[1]  # nothing of the failed objects is left in the session
+    assert same[0] == same[1]  # nothing of the objects before is left in the session
 
     session = nnInteractiveInferenceSession(device=torch.device("cpu"), do_autozoom=False)
     session.initialize_from_trained_model_folder(str(tmp_path / "model"))
