@@ -347,9 +347,7 @@ def _config(name_or_path: str | None) -> object:
     from nnunetv2_supervoxel.config import GenerationConfig, load_config
     from nnunetv2_supervoxel.shipped import find_config
 
-    return (
-        load_config(find_config(name_or_path, "generation"), GenerationConfig) if name_or_path else GenerationConfig()
-    )
+    return load_config(find_config(name_or_path), GenerationConfig) if name_or_path else GenerationConfig()
 
 
 def _finish(reports: Sequence[CaseReport], table: Path | None) -> int:
@@ -363,19 +361,15 @@ def _finish(reports: Sequence[CaseReport], table: Path | None) -> int:
         f"{count['failed']} failed; {sum(report.supervoxels for report in reports)} supervoxels in all."
     )
     if differing := [report.differing for report in reports if report.differing]:
+        settings = ", ".join(sorted(set().union(*differing)))
         print(
-            f"Note: {len(differing)} of them were done before with other settings ({_listed(differing)}) and stay as "
-            "they are; --overwrite makes them anew.",
+            f"Note: {len(differing)} of them were done before with other settings ({settings}) and stay as they are; "
+            "--overwrite makes them anew.",
             file=sys.stderr,
         )
     for report in failed:
         print(f"  {report.case}: {report.message}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """What comma-separated texts hold, once each."""
-    return ", ".join(sorted({name for part in parts for name in part.split(", ")}))
 
 
 def _write_table(reports: Sequence[CaseReport], path: Path) -> None:
@@ -385,6 +379,8 @@ def _write_table(reports: Sequence[CaseReport], path: Path) -> None:
         with open(path, "w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(CaseReport)])
             writer.writeheader()
-            writer.writerows({**asdict(report), "seconds": round(report.seconds, 2)} for report in reports)
+            for report in reports:
+                words = {"seconds": round(report.seconds, 2), "differing": ", ".join(report.differing)}
+                writer.writerow(asdict(report) | words)
     except OSError as error:
         raise UserError(f"The supervoxels are done, but {path} can't be written: {error.strerror}.") from error

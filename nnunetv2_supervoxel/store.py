@@ -76,11 +76,10 @@ def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> Non
     """
     there = [path for end in _endings(ending) if (path := Path(folder) / f"{case}{end}").exists()]
     try:
-        if there and "n" in read_provenance(folder, case):
-            return
+        ours = "n" in read_provenance(folder, case)
     except (UserError, TypeError):
-        pass
-    if there:
+        ours = False
+    if there and not ours:
         raise UserError(
             f"{there[-1]} is there already and wasn't made by generation, so it is left alone; choose another folder "
             "for the output, or move it away (--overwrite replaces it)."

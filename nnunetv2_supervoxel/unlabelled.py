@@ -15,7 +15,7 @@ from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.volumes import find_images, read_sitk
+from nnunetv2_supervoxel.volumes import find_images, read_channels
 
 # Of 3D images in a single file, which nnU-Net reads through SimpleITK.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
@@ -107,17 +107,9 @@ def _check_channels(files: list[tuple[int, Path]], channels: int) -> None:
 
 def _write_unknown_label(images: list[Path], label: Path) -> None:
     """IGNORE with the geometry of a case's images, whose voxels are read only to see that they are all there."""
-    read = [read_sitk(image) for image in images]
-    for path, image in zip(images, read, strict=True):
-        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-            raise UserError(
-                f"{path} has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} "
-                "component(s) per voxel; a 3D image with one value per voxel is needed."
-            )
-        if image.GetSize() != read[0].GetSize():
-            raise UserError(f"{path} and {images[0]} have different sizes, but are channels of one case.")
-    unknown = sitk.Image(read[0].GetSize(), sitk.sitkUInt8) + IGNORE
-    unknown.CopyInformation(read[0])
+    first = read_channels(images)[0]
+    unknown = sitk.Image(first.GetSize(), sitk.sitkUInt8) + IGNORE
+    unknown.CopyInformation(first)
     sitk.WriteImage(unknown, str(label), useCompression=True)
 
 

@@ -232,6 +232,24 @@ def read_sitk(path: Path) -> sitk.Image:
     return image
 
 
+def read_channels(paths: Sequence[Path]) -> list[sitk.Image]:
+    """The channels of one case, each a file.
+
+    Raises:
+        UserError: one can't be read, isn't 3D with one value per voxel, or has another size than the first.
+    """
+    images = [read_sitk(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+            raise UserError(
+                f"{path} has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} "
+                "component(s) per voxel; a 3D image with one value per voxel is needed."
+            )
+        if image.GetSize() != images[0].GetSize():
+            raise UserError(f"{path} and {paths[0]} have different sizes, but are channels of one case.")
+    return images
+
+
 def _count_bytes(path: Path) -> int:
     """Length of a file, uncompressed if it is gzipped; 0 if the compressed data are damaged."""
     if path.suffix.lower() != ".gz":

@@ -121,11 +121,12 @@ def test_help_does_not_wait_for_pytorch() -> None:
     ("environment", "sleeps"), [({}, True), ({"OMP_WAIT_POLICY": "ACTIVE"}, False)], ids=["default", "user's choice"]
 )
 def test_threads_sleep_while_they_wait(
-    run: Callable, monkeypatch: pytest.MonkeyPatch, environment: dict, sleeps: bool
+    run: Callable, preprocessed: Path, monkeypatch: pytest.MonkeyPatch, environment: dict, sleeps: bool
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    done = run("nnUNetv2_supervoxel_generate", "-d", 1, "-config", "tiny", OMP_DISPLAY_ENV="verbose", **environment)
-    assert_told(done, "no dataset 1")
+    arguments = ("-d", 990, "-config", "tiny", "-device", "nonsense")
+    done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
+    assert_told(done, "'nonsense' can't be used")
     spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     assert [count == "0" for count in spins] == [sleeps]
 

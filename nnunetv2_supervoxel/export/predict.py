@@ -27,7 +27,7 @@ from nnunetv2_supervoxel.export.prompt_file import (
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels
 from nnunetv2_supervoxel.unlabelled import ENDINGS
-from nnunetv2_supervoxel.volumes import find_images, read_sitk
+from nnunetv2_supervoxel.volumes import find_images, read_channels
 
 if TYPE_CHECKING:
     from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
@@ -179,13 +179,7 @@ def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[
     names = [case] if channels == 1 and case in found else [f"{case}_{channel:04d}" for channel in range(channels)]
     if missing := [name for name in names if name not in found]:
         raise UserError(f"there is no image '{case if channels == 1 else missing[0]}' in the folder")
-    volume = [read_sitk(found[name][0]) for name in names]
-    for image in volume:
-        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-            raise UserError("its image isn't 3D with one value per voxel")
-        if image.GetSize() != volume[0].GetSize():
-            raise UserError("its channels have different sizes")
-    return volume
+    return read_channels([found[name][0] for name in names])
 
 
 def _reason(error: Exception) -> str:

@@ -49,7 +49,7 @@ class CaseReport:
         voxels: sum of their voxels.
         seconds: time spent now.
         message: why it failed or is empty, and anything odd; one sentence, or nothing.
-        differing: settings with which it was made before, if they aren't those of now; by name, comma-separated.
+        differing: settings with which it was made before, if they aren't those of now, by name.
     """
 
     case: str
@@ -58,7 +58,7 @@ class CaseReport:
     voxels: int = 0
     seconds: float = 0.0
     message: str = ""
-    differing: str = ""
+    differing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _kept(target: Path, case: _Case, now: dict) -> CaseReport:
     known = store.read_provenance(target, case.name)
     voxels = sum(supervoxel["voxels"] for supervoxel in known["supervoxels"])
     status = "kept" if known["n"] else "empty"
-    return CaseReport(case.name, status, known["n"], voxels, differing=", ".join(_differing(known, now)))
+    return CaseReport(case.name, status, known["n"], voxels, differing=tuple(_differing(known, now)))
 
 
 def _differing(before: dict, now: dict) -> list[str]:
