@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nnunetv2_supervoxel.config import GenerationConfig, load_config
     from nnunetv2_supervoxel.errors import UserError
-    from nnunetv2_supervoxel.generation.batch import CaseReport, generate_dataset, generate_folder
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
-    from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+    from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
+    from nnunetv2_supervoxel.runners.serial import CaseReport, generate_dataset, generate_folder
 
 __all__ = [
     "CaseReport",
@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CaseReport": "generation.batch",
+    "CaseReport": "runners.serial",
     "GenerationConfig": "config",
-    "Supervoxel": "supervoxels",
+    "Supervoxel": "masks.supervoxel_sets",
     "SupervoxelGenerator": "generation.pipeline",
-    "SupervoxelSet": "supervoxels",
+    "SupervoxelSet": "masks.supervoxel_sets",
     "UserError": "errors",
-    "generate_dataset": "generation.batch",
-    "generate_folder": "generation.batch",
+    "generate_dataset": "runners.serial",
+    "generate_folder": "runners.serial",
     "load_config": "config",
 }
 

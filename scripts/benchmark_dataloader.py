@@ -22,7 +22,7 @@ from benchmarking import parser, phantom_dataset, report
 from phantom_dataset import store_true_objects
 from small_training import add_configuration
 
-from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.training import trainer as trainer_module
 from nnunetv2_supervoxel.training.rounds import InteractionRounds
 

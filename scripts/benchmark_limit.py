@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.checkpoints.architectures import SAM2_ARCHITECTURES, build_sam2
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.generation import propagation
-from nnunetv2_supervoxel.generation.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam import propagation
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator
 
 # Part: class of the module that the counter finds it under.
 PER_FRAME = {"image encoder": "ImageEncoder"}

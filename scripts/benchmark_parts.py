@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarking import number, parser, phantom_dataset, report
 
-from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 
 DATASET = "Dataset986_Phantoms"
 SHAPE = (40, 96, 112)

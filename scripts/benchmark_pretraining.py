@@ -39,10 +39,10 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import slic
 from small_training import CONFIGURATION, add_configuration, environment, number, run
 
-from nnunetv2_supervoxel import store
-from nnunetv2_supervoxel.shipped import find_config
-from nnunetv2_supervoxel.supervoxels import SupervoxelSet
-from nnunetv2_supervoxel.volumes import open_preprocessed
+from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files.volumes import open_preprocessed
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+from nnunetv2_supervoxel.package_data import find_config
 
 TARGET = "Dataset984_Structures"
 POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledSlic"}
@@ -301,12 +301,16 @@ def best_overlap(preprocessed: Path, labels: Path) -> float:
         right one), mean over structures and images.
     """
     images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
-    supervoxels = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+    supervoxels = supervoxel_files.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
     best = []
     for case in images.identifiers:
         box = images.load_case(case)[3]["bbox_used_for_cropping"]
         truth = np.asarray(nib.load(labels / f"{case}.nii.gz").dataobj).T[tuple(slice(*side) for side in box)]
-        found = store.open_array(supervoxels, case)[:] > 0 if case in store.list_cases(supervoxels) else []
+        found = (
+            supervoxel_files.open_array(supervoxels, case)[:] > 0
+            if case in supervoxel_files.list_cases(supervoxels)
+            else []
+        )
         for label in range(1, len(LABELS)):
             whole = truth == label
             pieces = cc3d.connected_components(whole, connectivity=26)
@@ -338,10 +342,10 @@ def weights_of(arm: str, seed: int, folder: Path) -> Path:
 def store_slic(preprocessed: Path) -> None:
     """SLIC supervoxels of every preprocessed case, all of those in the foreground."""
     images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
-    folder = store.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+    folder = supervoxel_files.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
     for case in images.identifiers:
         labels = slic_labels(np.asarray(images.load_case(case)[0][0]))
-        store.write_case(folder, case, SupervoxelSet.of_labels(labels), {"made by": "SLIC"}, PATCH)
+        supervoxel_files.write_case(folder, case, SupervoxelSet.of_labels(labels), {"made by": "SLIC"}, PATCH)
 
 
 def slic_labels(image: np.ndarray) -> np.ndarray:

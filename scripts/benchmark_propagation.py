@@ -38,14 +38,14 @@ import torch.nn.functional as F  # noqa: N812
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from scipy import ndimage
 
-from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.generation.pipeline import supervoxels_of
-from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator
-from nnunetv2_supervoxel.generation.proposals import Proposal
-from nnunetv2_supervoxel.machine import share_machine
+from nnunetv2_supervoxel.generation.sam.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator
+from nnunetv2_supervoxel.generation.sam.proposals import Proposal
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.supervoxels import SupervoxelSet
+from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 SMALLEST_SEED = 100  # pixels
 
@@ -176,7 +176,9 @@ def _ours(arguments: argparse.Namespace) -> object:
             found = supervoxels_of(tracks, [Proposal(seed, 1.0, 1.0) for seed in seeds], keyframe, axis=0)
         with clock("writing"):
             kept = [i for i, supervoxel in enumerate(found) if supervoxel is not None]
-            store.write_case(arguments.folder, "ours", SupervoxelSet(volume.shape, tuple(found[i] for i in kept)), {})
+            supervoxel_files.write_case(
+                arguments.folder, "ours", SupervoxelSet(volume.shape, tuple(found[i] for i in kept)), {}
+            )
         return {"kept": kept, "output": 0}  # it is on the disk, and nowhere else as a whole
 
     return run

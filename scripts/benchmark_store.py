@@ -1,6 +1,6 @@
 """Supervoxel files against the usual way: class locations, reading a patch, and the size on disk.
 
-    python scripts/benchmark_store.py --json store.json
+    python scripts/benchmark_store.py --json supervoxel_files.json
 
 The usual way: `argwhere` over the whole array for every supervoxel, then nnU-Net's sampling; the array with the chunks
 that Blosc2 chooses by itself. Every figure is the median of some repetitions, ours and theirs in turns, on one thread.
@@ -19,10 +19,10 @@ import numpy as np
 from benchmarking import parser, report
 from scipy import ndimage
 
-from nnunetv2_supervoxel import store
-from nnunetv2_supervoxel.boxes import bounding_box
-from nnunetv2_supervoxel.packed_mask import PackedMask
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.masks.boxes import bounding_box
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataset import patch_bounds, read_patch
 
 CASE = "case"
@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         array = supervoxels.to_array()
-        store.write_case(folder, CASE, supervoxels, {}, patch_size)
+        supervoxel_files.write_case(folder, CASE, supervoxels, {}, patch_size)
         blosc2.asarray(array, urlpath=str(folder / "default.b2nd"))
         rows = [
             *measure_locations(folder, array, supervoxels, arguments.repetitions),
@@ -55,12 +55,14 @@ def measure_locations(folder: Path, array: np.ndarray, supervoxels: SupervoxelSe
     usual, ours, again = _medians(
         repetitions,
         lambda: write_usual_locations(folder / "usual.pkl", array),
-        lambda: store._write_locations(path, CASE, supervoxels),
-        lambda: store.rewrite_locations(folder, CASE),
+        lambda: supervoxel_files._write_locations(path, CASE, supervoxels),
+        lambda: supervoxel_files.rewrite_locations(folder, CASE),
     )
-    agreement = compare_locations(store.read_locations(folder, CASE), array)  # of the last one to write: the rewrite
+    agreement = compare_locations(
+        supervoxel_files.read_locations(folder, CASE), array
+    )  # of the last one to write: the rewrite
     before = path.read_bytes()
-    store._write_locations(path, CASE, supervoxels)
+    supervoxel_files._write_locations(path, CASE, supervoxels)
     if path.read_bytes() != before:
         raise SystemExit("generation and rewrite do not give the same class locations")
     return [
@@ -74,7 +76,7 @@ def write_usual_locations(path: Path, array: np.ndarray) -> None:
     locations, rng = {}, np.random.default_rng(0)
     for channel in range(len(array)):
         inside = np.argwhere(array[channel] == 1)
-        wanted = max(store.MIN_LOCATIONS, int(np.ceil(len(inside) * store.MIN_LOCATIONS_SHARE)))
+        wanted = max(supervoxel_files.MIN_LOCATIONS, int(np.ceil(len(inside) * supervoxel_files.MIN_LOCATIONS_SHARE)))
         if len(inside) > wanted:
             inside = inside[rng.choice(len(inside), wanted, replace=False)]
         locations[channel + 1] = np.insert(inside, 0, channel, axis=1)
@@ -90,7 +92,7 @@ def compare_locations(locations: dict[int, np.ndarray], array: np.ndarray) -> st
     whole = sampled = 0
     for channel in range(len(array)):
         rows, plain = locations[channel + 1], np.insert(np.argwhere(array[channel] == 1), 0, channel, axis=1)
-        wanted = max(store.MIN_LOCATIONS, int(np.ceil(len(plain) * store.MIN_LOCATIONS_SHARE)))
+        wanted = max(supervoxel_files.MIN_LOCATIONS, int(np.ceil(len(plain) * supervoxel_files.MIN_LOCATIONS_SHARE)))
         if len(plain) <= wanted:
             agree, whole = np.array_equal(rows, plain), whole + 1
         else:
@@ -103,9 +105,9 @@ def compare_locations(locations: dict[int, np.ndarray], array: np.ndarray) -> st
 
 def measure_patches(folder: Path, patch_size: tuple[int, ...], count: int) -> dict:
     """Reading one supervoxel's patch, around voxels of supervoxels, both opened as nnU-Net opens its arrays."""
-    ours = store.open_array(folder, CASE)
-    usual = store.open_array(folder, "default")
-    locations, rng = store.read_locations(folder, CASE), np.random.default_rng(1)
+    ours = supervoxel_files.open_array(folder, CASE)
+    usual = supervoxel_files.open_array(folder, "default")
+    locations, rng = supervoxel_files.read_locations(folder, CASE), np.random.default_rng(1)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(count):
         key = 1 + int(rng.integers(len(locations)))

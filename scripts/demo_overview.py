@@ -16,7 +16,7 @@ import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
-from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.files import supervoxel_files
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     images = dataset / f"{arguments.p}_{arguments.c}"
     if arguments.report:
         print_table(arguments.report)
-    draw(images, store.supervoxel_folder(dataset, images.name), arguments.o)
+    draw(images, supervoxel_files.supervoxel_folder(dataset, images.name), arguments.o)
     print(f"Overview: {arguments.o}")
 
 
@@ -49,15 +49,15 @@ def print_table(report: Path) -> None:
 
 def draw(images: Path, supervoxels: Path, picture: Path) -> None:
     """One row per case: the keyframe slice bare, and with overlays in all three orientations through it."""
-    cases = store.list_cases(supervoxels)
+    cases = supervoxel_files.list_cases(supervoxels)
     if not cases:
         raise SystemExit(f"{supervoxels} holds no supervoxels yet.")
     dataset = infer_dataset_class(str(images))(str(images))
     figure, axes = plt.subplots(len(cases), 4, figsize=(12, 3 * len(cases)), squeeze=False, facecolor="black")
     for row, case in zip(axes, cases, strict=True):
         image = np.asarray(dataset.load_case(case)[0][0])
-        masks = store.open_array(supervoxels, case)[:] > 0
-        keyframe = store.read_provenance(supervoxels, case)["supervoxels"][0]["keyframe"]
+        masks = supervoxel_files.open_array(supervoxels, case)[:] > 0
+        keyframe = supervoxel_files.read_provenance(supervoxels, case)["supervoxels"][0]["keyframe"]
         centre = [keyframe, *(int(np.median(where)) for where in np.nonzero(masks.any(0))[1:])]
         low, high = np.percentile(image, (0.5, 99.5))
         row[0].imshow(image[keyframe], cmap="gray", vmin=low, vmax=high, origin="lower")

@@ -32,9 +32,9 @@ from small_training import environment, run
 from nnunetv2_supervoxel.export.nninteractive import can_zoom
 from nnunetv2_supervoxel.export.predict import open_session
 from nnunetv2_supervoxel.export.trained_model import TrainedModel, load_trained_model
+from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
-from nnunetv2_supervoxel.store import supervoxel_folder
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds, read_patch
 from nnunetv2_supervoxel.training.evaluation import (
     ValidationObject,

@@ -14,10 +14,10 @@ import torch
 from tqdm import tqdm
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, SupervoxelSet, load_config
-from nnunetv2_supervoxel.generation.keyframes import draw_keyframes
+from nnunetv2_supervoxel.generation.sam.keyframes import draw_keyframes
+from nnunetv2_supervoxel.package_data import find_config
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 from nnunetv2_supervoxel.randomness import case_generator
-from nnunetv2_supervoxel.shipped import find_config
 
 SHAPES = ((40, 96, 112), (48, 80, 128), (56, 112, 88))
 HELD_OUT = 900_000  # first seed; the training script draws its own from 0 up, validation from 800,000

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_supervoxel import store
+from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 
 
 def write_raw(
@@ -67,7 +67,7 @@ def store_true_objects(
         objects = SupervoxelSet.of_labels(labels, *sizes)
         if len(objects):
             made_by = {"made by": "scripts/phantom_dataset.py, true objects"}
-            store.write_case(folder, case_name(seed), objects, made_by, patch_size)
+            supervoxel_files.write_case(folder, case_name(seed), objects, made_by, patch_size)
 
 
 def case_name(seed: int) -> str:

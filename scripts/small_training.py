@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_supervoxel.shipped import shipped_folder
+from nnunetv2_supervoxel.package_data import shipped_folder
 
 CONFIGURATION = "3d_small"
 

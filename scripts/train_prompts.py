@@ -25,7 +25,7 @@ import yaml
 from phantom_dataset import store_true_objects, write_raw
 from small_training import CONFIGURATION, add_configuration, environment, number, run
 
-from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 
 SCRIPTS = Path(__file__).parent
 DATASETS = {"phantoms": "Dataset989_Phantoms", "mni152": "Dataset988_MNI152Demo"}

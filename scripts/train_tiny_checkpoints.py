@@ -31,7 +31,7 @@ from nnunetv2_supervoxel import phantoms
 from nnunetv2_supervoxel.checkpoints.architectures import Sam2Architecture, SamArchitecture, build_sam, build_sam2
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2, save_checkpoint
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow
-from nnunetv2_supervoxel.generation.propagation import IMAGENET_MEAN, IMAGENET_STD
+from nnunetv2_supervoxel.generation.sam.propagation import IMAGENET_MEAN, IMAGENET_STD
 from nnunetv2_supervoxel.phantoms import Phantom, make_folded_phantom, make_phantom
 
 SAM_SIZE, SAM2_SIZE = 256, 192  # pixels

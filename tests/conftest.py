@@ -20,10 +20,11 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
-from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config, store
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config
+from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+from nnunetv2_supervoxel.package_data import find_config, shipped_folder
 from nnunetv2_supervoxel.phantoms import make_phantom
-from nnunetv2_supervoxel.shipped import find_config, shipped_folder
-from nnunetv2_supervoxel.supervoxels import SupervoxelSet
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -172,7 +173,7 @@ def make_trainer(prompt_training):
 def write_true_objects(folder: Path, number: int, smallest: int = 40) -> None:
     """Store a case's visible regions as supervoxels."""
     objects = SupervoxelSet.of_labels(_phantom(number).labels, smallest)
-    store.write_case(folder, f"case{number}", objects, {}, PHANTOM_PATCH)
+    supervoxel_files.write_case(folder, f"case{number}", objects, {}, PHANTOM_PATCH)
 
 
 def _phantom(number):

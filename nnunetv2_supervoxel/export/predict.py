@@ -25,9 +25,9 @@ from nnunetv2_supervoxel.export.prompt_file import (
     voxel_indices,
 )
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
+from nnunetv2_supervoxel.files.raw_dataset import ENDINGS
+from nnunetv2_supervoxel.files.volumes import find_images, read_channels
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels
-from nnunetv2_supervoxel.unlabelled import ENDINGS
-from nnunetv2_supervoxel.volumes import find_images, read_channels
 
 if TYPE_CHECKING:
     from nnInteractive.inference.inference_session import nnInteractiveInferenceSession

@@ -11,13 +11,13 @@ import torch
 from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.generation.components import seed_component
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite, to_uint8_rgb
-from nnunetv2_supervoxel.generation.keyframes import draw_keyframes
-from nnunetv2_supervoxel.generation.propagation import Propagator, Track
-from nnunetv2_supervoxel.generation.proposals import Proposal, Proposer
+from nnunetv2_supervoxel.generation.sam.keyframes import draw_keyframes
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Track
+from nnunetv2_supervoxel.generation.sam.proposals import Proposal, Proposer
+from nnunetv2_supervoxel.masks.components import seed_component
+from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.randomness import case_generator
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
 
 _PACKAGES = ("nnunetv2-supervoxel", "nnunetv2", "torch", "torchvision", "segment-anything", "sam2", "numpy")
 

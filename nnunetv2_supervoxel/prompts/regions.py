@@ -5,7 +5,7 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 
-from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.masks.boxes import bounding_box
 
 
 def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:

@@ -12,8 +12,8 @@ import cc3d
 import numpy as np
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.store import list_cases, open_array, read_locations
-from nnunetv2_supervoxel.volumes import open_preprocessed
+from nnunetv2_supervoxel.files.supervoxel_files import list_cases, open_array, read_locations
+from nnunetv2_supervoxel.files.volumes import open_preprocessed
 
 Bounds = Sequence[tuple[int, int]]  # per axis (z, y, x): first voxel, one past the last; may reach beyond the volume
 

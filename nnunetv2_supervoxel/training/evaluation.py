@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from nnunetv2_supervoxel.boxes import bounding_box
 from nnunetv2_supervoxel.config import PromptTrainingConfig
+from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.randomness import case_generator
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, patch_bounds, read_patch

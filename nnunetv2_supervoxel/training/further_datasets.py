@@ -10,7 +10,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.training.dataset import PromptDataset
 
 

@@ -26,17 +26,24 @@ from torch import distributed as dist
 
 from nnunetv2_supervoxel.config import PromptTrainingConfig, load_config
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.machine import take_threads_asked_for
+from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
+from nnunetv2_supervoxel.package_data import find_config
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
-from nnunetv2_supervoxel.shipped import find_config
-from nnunetv2_supervoxel.store import supervoxel_folder
+from nnunetv2_supervoxel.threads_and_heap import take_threads_asked_for
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader, finest
 from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.naming import UNKNOWN, NamingHeads, make_classes, naming_loss, outputs_of, zero_of
+from nnunetv2_supervoxel.training.objectives.naming import (
+    UNKNOWN,
+    NamingHeads,
+    make_classes,
+    naming_loss,
+    outputs_of,
+    zero_of,
+)
 from nnunetv2_supervoxel.training.rounds import InteractionRounds, without_prompts
 
 Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter

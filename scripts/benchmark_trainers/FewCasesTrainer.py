@@ -10,7 +10,7 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_supervoxel.machine import take_threads_asked_for
+from nnunetv2_supervoxel.threads_and_heap import take_threads_asked_for
 
 
 class FewCasesTrainer(nnUNetTrainer):

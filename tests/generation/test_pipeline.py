@@ -10,7 +10,7 @@ import torch
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, UserError
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
-from nnunetv2_supervoxel.generation.proposals import Proposal
+from nnunetv2_supervoxel.generation.sam.proposals import Proposal
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 
 

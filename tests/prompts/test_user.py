@@ -5,7 +5,7 @@ from collections import Counter
 import cc3d
 import numpy as np
 
-from nnunetv2_supervoxel.boxes import bounding_box
+from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.prompts.regions import draw_error_region
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 

@@ -12,13 +12,13 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_supervoxel import store
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.packed_mask import PackedMask
-from nnunetv2_supervoxel.supervoxels import Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
-from nnunetv2_supervoxel.training.naming import OUTSIDE, UNKNOWN, make_classes
+from nnunetv2_supervoxel.training.objectives.naming import OUTSIDE, UNKNOWN, make_classes
 
 SHAPE = (17, 25, 38)
 PATCH = (10, 14, 20)
@@ -61,7 +61,7 @@ def write_supervoxels(folder, case, numbers=(0, 1, 2), shape=SHAPE):
         Supervoxel(PackedMask.of(np.ones(np.subtract(end, start), bool)), start, 0, start[0], 1, 1)
         for start, end in (OBJECTS[i] for i in numbers)
     ]
-    store.write_case(folder, case, SupervoxelSet(shape, tuple(supervoxels)), {}, PATCH)
+    supervoxel_files.write_case(folder, case, SupervoxelSet(shape, tuple(supervoxels)), {}, PATCH)
 
 
 @pytest.fixture

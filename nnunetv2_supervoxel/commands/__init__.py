@@ -1,0 +1,1 @@
+"""The commands, one file each: what is on the command line, the call, and what is printed."""

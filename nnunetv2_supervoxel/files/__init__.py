@@ -1,0 +1,1 @@
+"""What is on disk: images, supervoxels, class locations, raw datasets."""

@@ -1,0 +1,154 @@
+"""Objects on one slice, as proposed by SAM's automatic mask generator (Kirillov et al., 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import segment_anything.automatic_mask_generator as official
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
+from torchvision.ops.boxes import batched_nms
+
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.generation.out_of_memory import halve_until_it_fits
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A 2D mask on a keyframe slice.
+
+    Attributes:
+        mask: boolean (h, w).
+        predicted_iou: SAM's estimate of the mask's quality.
+        stability_score: SAM's stability score.
+    """
+
+    mask: np.ndarray
+    predicted_iou: float
+    stability_score: float
+
+
+class Proposer:
+    """Runs the automatic mask generator with the config's thresholds.
+
+    Args:
+        sam: the model; it decides the device.
+        config: thresholds and grid.
+    """
+
+    def __init__(self, sam: Sam, config: GenerationConfig) -> None:
+        self._config = config
+        self._points_per_batch = config.points_per_batch
+        self._generator = _MaskGenerator(
+            sam,
+            points_per_side=config.points_per_side,
+            points_per_batch=config.points_per_batch,
+            pred_iou_thresh=config.pred_iou_thresh,
+            stability_score_thresh=config.stability_score_thresh,
+            stability_score_offset=config.stability_score_offset,
+            box_nms_thresh=config.box_nms_thresh,
+            crop_n_layers=config.crop_n_layers,
+            crop_nms_thresh=config.crop_nms_thresh,
+            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
+            min_mask_region_area=config.min_mask_region_area,
+        )
+        if sam.device.type == "mps":
+            self._generator.predictor.transform = _Float32Coordinates(sam.image_encoder.img_size)
+
+    def __call__(self, image: np.ndarray) -> list[Proposal]:
+        """Propose objects on an image, best predicted IoU first.
+
+        Args:
+            image: uint8 (h, w, 3).
+        """
+        records, self._points_per_batch = halve_until_it_fits(
+            lambda points: self._generate(image, points), self._points_per_batch
+        )
+        smallest, largest = self._config.min_proposal_area, self._config.max_proposal_share * image[..., 0].size
+        proposals = [
+            Proposal(record["segmentation"].astype(bool), record["predicted_iou"], record["stability_score"])
+            for record in records
+            if smallest <= np.count_nonzero(record["segmentation"]) <= largest
+        ]
+        return sorted(proposals, key=lambda proposal: -proposal.predicted_iou)
+
+    def _generate(self, image: np.ndarray, points_per_batch: int) -> list[dict]:
+        self._generator.points_per_batch = points_per_batch
+        with torch.inference_mode(), _categories_on_the_boxes_device():
+            return self._generator.generate(image)
+
+
+class _MaskGenerator(SamAutomaticMaskGenerator):
+    """The official generator, with the same masks, sooner.
+
+    It enlarges no mask that the threshold of predicted IoU drops, and it doesn't fail with crops when not one of them
+    has a mask above the thresholds.
+    """
+
+    def _process_batch(
+        self, points: np.ndarray, im_size: tuple[int, ...], crop_box: list[int], orig_size: tuple[int, ...]
+    ) -> official.MaskData:
+        masks, ious = self._decode(points, im_size)
+        keep = ious > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(ious, dtype=torch.bool)
+        of_points = torch.nonzero(keep)[:, 0].cpu().numpy()
+
+        def predicted(*_: object, **__: object) -> tuple[torch.Tensor, torch.Tensor, None]:
+            """One mask for each of the points that are left, some of which are there several times."""
+            predictor = self.predictor
+            enlarged = predictor.model.postprocess_masks(
+                masks[keep][:, None], predictor.input_size, predictor.original_size
+            )
+            return enlarged, ious[keep][:, None], None
+
+        with mock.patch.object(self.predictor, "predict_torch", predicted):
+            return super()._process_batch(points[of_points], im_size, crop_box, orig_size)
+
+    def _decode(self, points: np.ndarray, im_size: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (points, 3, h, w) of the masks at each point (x, y), small as decoded, and their IoUs (points, 3)."""
+        predictor, model = self.predictor, self.predictor.model
+        coordinates = torch.as_tensor(predictor.transform.apply_coords(points, im_size), device=predictor.device)
+        labels = torch.ones((len(points), 1), dtype=torch.int, device=predictor.device)
+        sparse, dense = model.prompt_encoder(points=(coordinates[:, None], labels), boxes=None, masks=None)
+        return model.mask_decoder(
+            image_embeddings=predictor.features,
+            image_pe=model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+
+    def _process_crop(self, *arguments: object) -> official.MaskData:
+        data = super()._process_crop(*arguments)
+        if len(data["rles"]) == 0:
+            data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)  # it makes this one without columns
+        return data
+
+
+@contextmanager
+def _categories_on_the_boxes_device() -> Iterator[None]:
+    """Let non-maximum suppression work on CUDA for any number of boxes.
+
+    segment-anything 1.0 (the one on PyPI) builds the categories on the CPU, on which torchvision stumbles as soon as
+    it takes its per-class path (more than some 5,000 boxes on CUDA). Meta's repository has it mended.
+    """
+
+    def on_one_device(
+        boxes: torch.Tensor, scores: torch.Tensor, categories: torch.Tensor, iou_threshold: float
+    ) -> torch.Tensor:
+        return batched_nms(boxes, scores.to(boxes.device), categories.to(boxes.device), iou_threshold)
+
+    with mock.patch.object(official, "batched_nms", on_one_device):
+        yield
+
+
+class _Float32Coordinates(ResizeLongestSide):
+    """Apple's MPS has no float64, in which segment-anything computes the prompts' coordinates."""
+
+    def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
+        return super().apply_coords(coords, original_size).astype(np.float32)

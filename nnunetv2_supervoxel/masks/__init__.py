@@ -1,0 +1,1 @@
+"""What is in memory: supervoxels, masks as bits, boxes, connected components."""

@@ -1,0 +1,106 @@
+"""What generation makes of one case: supervoxels, each kept in its bounding box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+
+
+@dataclass(frozen=True, eq=False)
+class Supervoxel:
+    """One 3D pseudo-label, held as a crop so that memory goes with its size and not with the volume's.
+
+    Attributes:
+        packed: the mask as bits, boolean (z, y, x), True inside; every face of the box touches the object.
+        origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
+        axis: array axis (0, 1 or 2) along which the volume was sliced.
+        keyframe: index along `axis` of the slice on which SAM proposed the object.
+        predicted_iou: SAM's own estimate of the proposal's quality, 0 to 1.
+        stability_score: SAM's stability score of the proposal, 0 to 1.
+    """
+
+    packed: PackedMask
+    origin: tuple[int, int, int]
+    axis: int
+    keyframe: int
+    predicted_iou: float
+    stability_score: float
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask as a new boolean array (z, y, x)."""
+        return self.packed.whole()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the mask, (z, y, x) in voxels."""
+        return self.packed.shape
+
+    @cached_property
+    def voxels(self) -> int:
+        """Number of voxels inside."""
+        return self.packed.count()
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Where the crop lies in the volume, as an index."""
+        return tuple(slice(start, start + size) for start, size in zip(self.origin, self.shape, strict=True))
+
+    @property
+    def bounding_box(self) -> list[list[int]]:
+        """[[z0, z1], [y0, y1], [x0, x1]] in voxels, upper ends exclusive."""
+        return [[s.start, s.stop] for s in self.slices]
+
+
+@dataclass(frozen=True, eq=False)
+class SupervoxelSet:
+    """The supervoxels of one case.
+
+    Attributes:
+        shape: the volume's shape (z, y, x) in voxels.
+        supervoxels: the pseudo-labels, in the order in which they are stored.
+        spacing: voxel size (z, y, x) in mm.
+        notes: what a user should know of this case ("12 voxels are not finite ..."), one sentence each.
+    """
+
+    shape: tuple[int, int, int]
+    supervoxels: tuple[Supervoxel, ...]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of_labels(cls, labels: np.ndarray, least: int = 1, most: float = np.inf) -> SupervoxelSet:
+        """The regions of a map as supervoxels, in the order of their labels: truth, or another method's segments.
+
+        Args:
+            labels: integer (z, y, x), a region's number from 1, 0 where there is none.
+            least: voxels of the smallest region that is taken.
+            most: voxels of the largest.
+        """
+        supervoxels = []
+        for label, box in enumerate(find_objects(labels), 1):
+            mask = None if box is None else PackedMask.of(labels[box] == label)
+            if mask is not None and least <= mask.count() <= most:
+                origin = tuple(side.start for side in box)
+                supervoxels.append(Supervoxel(mask, origin, 0, origin[0], 1.0, 1.0))
+        return cls(labels.shape, tuple(supervoxels))
+
+    def __len__(self) -> int:
+        return len(self.supervoxels)
+
+    @property
+    def voxels(self) -> int:
+        """Sum of all supervoxels' voxels."""
+        return sum(supervoxel.voxels for supervoxel in self.supervoxels)
+
+    def to_array(self) -> np.ndarray:
+        """The whole stack: uint8 array (n, z, y, x) of 0 and 1."""
+        array = np.zeros((len(self), *self.shape), np.uint8)
+        for channel, supervoxel in zip(array, self.supervoxels, strict=True):
+            channel[supervoxel.slices] = supervoxel.mask
+        return array

@@ -1,0 +1,1 @@
+"""Who makes which case: the loops over many cases, and their reports."""

@@ -1,0 +1,1 @@
+"""What a training can ask of the network, one file each."""

@@ -1,0 +1,168 @@
+"""What a user reads when something is wrong: one sentence, no traceback, exit code not 0."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+COMMANDS = (
+    "nnUNetv2_supervoxel_generate",
+    "SuperVoxel_generate",
+    "SuperVoxel_save_fg_location",
+    "nnUNetv2_supervoxel_download_checkpoints",
+    "nnUNetv2_supervoxel_trainers",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_there_and_shows_an_example(command: str, run: Callable) -> None:
+    done = run(command, "-h")
+    assert done.returncode == 0
+    assert f"example: {command}" in done.stdout or f"$({command})" in done.stdout
+
+
+def assert_told(done: subprocess.CompletedProcess, *words: str) -> None:
+    assert done.returncode not in (0, None)
+    assert "Traceback" not in done.stderr
+    message = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(message) == 1, done.stderr
+    for word in words:
+        assert word in message[0]
+
+
+def test_a_dataset_that_does_not_exist(run: Callable) -> None:
+    done = run("nnUNetv2_supervoxel_generate", "-d", 123, "-config", "tiny")
+    assert_told(done, "no dataset 123", "nnUNetv2_plan_and_preprocess -d 123")
+
+
+def test_a_wrong_dataset_among_others_is_told_before_any_work(run: Callable, preprocessed: Path) -> None:
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, 123, "-config", "tiny_brain", "--overwrite")
+    assert_told(done, "no dataset 123")
+    assert "990" not in done.stderr  # not even its progress bar
+
+
+def test_a_dataset_that_is_not_preprocessed(run: Callable, nnunet_folders: dict[str, str]) -> None:
+    (Path(nnunet_folders["nnUNet_raw"]) / "Dataset124_Raw").mkdir(exist_ok=True)
+    assert_told(run("nnUNetv2_supervoxel_generate", "-d", 124, "-config", "tiny"), "isn't preprocessed", "nnUNetPlans")
+
+
+def test_plans_and_configurations_that_do_not_exist(run: Callable, preprocessed: Path) -> None:
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, "-config", "tiny", "-p", "OtherPlans")
+    assert_told(done, "isn't preprocessed with plans 'OtherPlans'")
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, "-config", "tiny", "-c", "3d_highres")
+    assert_told(done, "no configuration '3d_highres'", "3d_fullres")
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, "-config", "tiny", "-c", "2d")
+    assert_told(done, "nnUNetPlans_2d", "nnUNetv2_plan_and_preprocess")
+
+
+def test_a_missing_environment_variable(run: Callable) -> None:
+    environment = {"nnUNet_preprocessed": ""}
+    assert run("nnUNetv2_supervoxel_generate", "-d", 990, "-config", "tiny", **environment).returncode != 0
+
+
+def test_missing_checkpoints_are_told_before_any_image_is_touched(
+    run: Callable, preprocessed: Path, tmp_path: Path
+) -> None:
+    done = run("nnUNetv2_supervoxel_generate", "-d", 990, nnUNet_supervoxel_checkpoints=str(tmp_path))
+    assert_told(done, "nnUNetv2_supervoxel_download_checkpoints --sam vit_h", "-config tiny")
+
+
+def test_a_wrong_config(run: Callable, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("sam_checkpoint: vit_h\n")
+    done = run("SuperVoxel_generate", "-i", tmp_path, "-c", tmp_path / "c.yaml")
+    assert_told(done, "unknown key 'sam_checkpoint'", "sam1_checkpoint")
+    done = run("SuperVoxel_generate", "-i", tmp_path, "-c", "nothing")
+    assert_told(done, "no config file nothing", "tiny")
+    assert "prompt_training" not in done.stderr
+
+
+def test_empty_and_missing_folders(run: Callable, tmp_path: Path) -> None:
+    assert_told(run("SuperVoxel_generate", "-i", tmp_path, "-c", "tiny"), "holds no file that ends with .nii.gz")
+    assert_told(run("SuperVoxel_generate", "-i", tmp_path / "x", "-c", "tiny"), "no folder")
+    assert_told(run("SuperVoxel_save_fg_location", "-supervoxel_folder", tmp_path), "holds no supervoxel array")
+    assert_told(run("SuperVoxel_save_fg_location", "-supervoxel_folder", tmp_path / "x"), "no folder")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nnUNetv2_supervoxel_generate",),
+        ("nnUNetv2_supervoxel_generate", "-d", "1", "-num_parts", "2", "-part_id", "2"),
+        ("nnUNetv2_supervoxel_generate", "-d", "1", "-num_parts", "0"),
+        ("nnUNetv2_supervoxel_generate", "-d", "1", "--report", "no/folder/report.csv"),
+        ("SuperVoxel_generate", "-i", "x"),
+        ("SuperVoxel_save_fg_location", "-supervoxel_folder", "x", "-np", "0"),
+        ("nnUNetv2_supervoxel_download_checkpoints", "--sam", "vit_x"),
+    ],
+)
+def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...], run: Callable) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_the_trainers_folder_is_printed(run: Callable) -> None:
+    folder = Path(run("nnUNetv2_supervoxel_trainers").stdout.strip())
+    assert folder.is_dir()
+    assert any("SupervoxelPromptTrainer" in path.read_text() for path in folder.glob("*.py"))
+
+
+def test_help_does_not_wait_for_pytorch() -> None:
+    code = "import sys, nnunetv2_supervoxel.commands.generate_dataset; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it does")
+@pytest.mark.parametrize(
+    ("environment", "sleeps"), [({}, True), ({"OMP_WAIT_POLICY": "ACTIVE"}, False)], ids=["default", "user's choice"]
+)
+def test_threads_sleep_while_they_wait(
+    run: Callable, preprocessed: Path, monkeypatch: pytest.MonkeyPatch, environment: dict, sleeps: bool
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    arguments = ("-d", 990, "-config", "tiny", "-device", "nonsense")
+    done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
+    assert_told(done, "'nonsense' can't be used")
+    spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    assert [count == "0" for count in spins] == [sleeps]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps")
+def test_threads_allocate_from_one_heap() -> None:
+    code = (
+        "import ctypes, threading; from nnunetv2_supervoxel.threads_and_heap import share_machine; share_machine();"
+        "work = [threading.Thread(target=lambda: bytearray(5000)) for _ in range(3)];"
+        "[(t.start(), t.join()) for t in work];"
+        "ctypes.CDLL(None).malloc_stats()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.count("Arena") == 1
+
+
+def test_the_wheel_carries_everything(tmp_path: Path) -> None:
+    """Built from the checkout and unpacked elsewhere: configs, trainers and weights are found in it."""
+    import zipfile
+
+    repository = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(repository)], check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "from nnunetv2_supervoxel.package_data import *; from nnunetv2_supervoxel.checkpoints.registry import *;"
+        "print(find_config('tiny'), shipped_folder('trainers'), find_checkpoint('sam', 'bundled').stat().st_size > 1e5)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, text=True, check=True
+    )
+    config, trainers, has_weights = done.stdout.split()
+    site = str(tmp_path / "site" / "nnunetv2_supervoxel")
+    assert config == f"{site}/configs/tiny.yaml"
+    assert trainers == f"{site}/trainers"
+    assert has_weights == "True"
+    assert (Path(trainers)).is_dir()

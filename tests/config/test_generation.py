@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_supervoxel import GenerationConfig, UserError, load_config
+from nnunetv2_supervoxel.package_data import find_config, shipped_folder
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_yaml_of_the_older_tool_works_unchanged(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        'file_format: ".b2nd"\nexcluded_strings: "_seg.b2nd"\nsam1_checkpoint: "/path/to/sam/sam_vit_h_4b8939.pth"\n'
+        'sam2_checkpoint: "/path/to/sam2/sam2.1_hiera_large.pt"\nmasks_per_image: 20\n',
+    )
+    config = load_config(path, GenerationConfig)
+    assert config.file_format == (".b2nd",)
+    assert config.excluded_strings == ("_seg.b2nd",)
+    assert config.sam1_checkpoint == "/path/to/sam/sam_vit_h_4b8939.pth"
+    assert config.masks_per_image == 20
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    config = GenerationConfig()
+    assert (config.points_per_side, config.points_per_batch) == (48, 256)
+    assert (config.pred_iou_thresh, config.stability_score_thresh) == (0.92, 0.92)
+    assert (config.box_nms_thresh, config.crop_nms_thresh) == (0.6, 0.6)
+    assert (config.crop_n_layers, config.crop_n_points_downscale_factor) == (1, 2)
+    assert (config.min_mask_region_area, config.masks_per_image, config.axis) == (192, 20, (0,))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in shipped_folder("configs").glob("*.yaml")])
+def test_templates_are_valid(name: str) -> None:
+    from nnunetv2_supervoxel import config
+
+    kind = config.PromptTrainingConfig if name == "prompt_training" else GenerationConfig
+    load_config(find_config(name), kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("masks_per_imag: 3", "unknown key 'masks_per_imag'"),
+        ("masks_per_image: many", "'masks_per_image' is 'many'"),
+        ("masks_per_image: 0", "greater than or equal to 1"),
+        ("channel: [0, 1, 2, 3]", "'channel'"),
+        ("channel: -1", "'channel"),
+        ("axis: [1, 1]\nkeyframes: 2", "every axis can be listed once only"),
+        ("axis: [0, 1]", "'keyframes' is 1: value error, 2 axes need as many keyframes at least"),
+        ("intensity_percentiles: [99, 1]", "first percentile must be below"),
+        ("pred_iou_thresh: 1.5", "'pred_iou_thresh' is 1.5"),
+        ("- a list", "holds a list"),
+        ("a: [", "not valid YAML"),
+        ("7: 8", "strings"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_sentence(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UserError) as error:
+        load_config(path, GenerationConfig)
+    assert words in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_mistake_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load_config(write(tmp_path, "axis: [5]\nfirst: 1\nsecond: 2"), GenerationConfig)
+    message = str(error.value)
+    assert "unknown keys 'first', 'second' (known: sam1_checkpoint, " in message
+    assert message.count("masks_per_image") == 1
+    assert message.endswith("; 'axis.0' is 5: input should be less than or equal to 2.")
+
+
+def test_one_value_stands_for_a_list_and_none_for_an_empty_one(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "file_format: nrrd\nexcluded_strings:\nchannel: 2"), GenerationConfig)
+    assert config.file_format == (".nrrd",)
+    assert config.excluded_strings == ()
+    assert config.channel == (2,)
+
+
+def test_an_unknown_template_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no config file .*tinny.*nnUNet_preprocessed, .*tiny"):
+        find_config("tinny")
+    with pytest.raises(UserError, match=r"template's name: prompt_training\.$"):
+        find_config("tinny", "training")

@@ -1,0 +1,295 @@
+"""Our propagation against the official predictor: same frames, seeds and weights, object by object."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+
+from nnunetv2_supervoxel import SupervoxelGenerator
+from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.generation.sam import propagation
+from nnunetv2_supervoxel.generation.sam.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator, Track
+from nnunetv2_supervoxel.masks.boxes import bounding_box
+from nnunetv2_supervoxel.masks.components import seed_component
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+
+
+@pytest.fixture
+def propagator(generator: SupervoxelGenerator) -> Propagator:
+    return Propagator(generator._propagate._model)
+
+
+def track_officially(
+    volume: np.ndarray, seeds: np.ndarray, keyframe: int, monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    """Masks (n, z, y, x) from `SAM2VideoPredictor`, a fresh state for each direction and object."""
+    predictor = load_sam2("bundled", model_class=SAM2VideoPredictor).model
+    size = predictor.image_size
+    frames = torch.from_numpy(np.repeat(volume[:, None], 3, 1))
+    frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+    frames = (frames - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    monkeypatch.setattr(
+        "sam2.sam2_video_predictor.load_video_frames", lambda **_: (frames, volume.shape[1], volume.shape[2])
+    )
+    masks = np.zeros((len(seeds), *volume.shape), bool)
+    for i, seed in enumerate(seeds):
+        for reverse in (False, True):
+            state = predictor.init_state("replaced by the frames above")
+            predictor.add_new_mask(state, keyframe, 0, seed)
+            for frame, _, logits in predictor.propagate_in_video(state, keyframe, reverse=reverse):
+                masks[i, frame] = logits[0, 0].numpy() > 0
+    return masks
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def of_seed(masks: np.ndarray, seed: np.ndarray, keyframe: int) -> np.ndarray:
+    seed_volume = np.zeros(masks.shape, bool)
+    seed_volume[keyframe] = seed
+    return seed_component(PackedMask.of(masks), PackedMask.of(seed_volume)).whole()
+
+
+def as_array(tracks: list[Track], shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack([track.in_box(tuple(slice(0, size) for size in shape)) for track in tracks])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_object_equals_the_official_predictors(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+    tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+    ours = as_array(tracks, volume.shape)
+    official = track_officially(volume, seeds, keyframe, monkeypatch)
+    for i, seed in enumerate(seeds):
+        component = of_seed(ours[i], seed, keyframe)
+        assert component.any((1, 2)).sum() >= 5, "a track this short proves nothing"
+        assert dice(component, of_seed(official[i], seed, keyframe)) >= 0.999
+
+
+def test_ending_early_changes_nothing(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+
+    def read(frame: int) -> np.ndarray:
+        return np.repeat(volume[frame][None], 3, 0)
+
+    early = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    monkeypatch.setattr(propagation, "_touching", lambda _, after: np.ones(len(after), bool))
+    late = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    assert early.sum() <= late.sum()
+    for i, seed in enumerate(seeds):
+        np.testing.assert_array_equal(of_seed(early[i], seed, keyframe), of_seed(late[i], seed, keyframe))
+
+
+def test_memories_are_encoded_only_of_objects_that_go_on(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+    encode, encoded = propagator._model._encode_new_memory, []
+
+    def counting(*, pred_masks_high_res: torch.Tensor, **arguments: object) -> tuple:
+        encoded.append(len(pred_masks_high_res))
+        return encode(pred_masks_high_res=pred_masks_high_res, **arguments)
+
+    monkeypatch.setattr(propagator._model, "_encode_new_memory", counting)
+    tracks = propagator(lambda frame: volume[frame][None], len(volume), seeds, keyframe)
+    slices = [track.box()[0] for track in tracks]
+    last = len(volume) - 1
+    # Once on the keyframe and on every slice that an object has, but for the ends of the volume: nothing follows.
+    wanted = [len(range(max(s.start, 1), min(s.stop, last))) for s in slices]
+    assert sum(encoded) == sum(wanted)
+    assert min(s.stop - s.start for s in slices) < len(volume)
+
+
+def test_a_track_ends_where_it_covers_more_than_it_may(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    careful = Propagator(propagator._model, max_growth=1.3)
+    free, limited = (
+        as_array(track(lambda frame: volume[frame][None], len(volume), seeds, keyframe), volume.shape)
+        for track in (propagator, careful)
+    )
+    ends = []
+    for mask in free:
+        areas = mask.sum((1, 2))
+        too_large = np.flatnonzero(areas > 1.3 * areas[keyframe])
+        first = max((z for z in too_large if z < keyframe), default=-1)
+        last = min((z for z in too_large if z > keyframe), default=len(mask))
+        mask[: first + 1], mask[last:] = False, False
+        ends.append((int(first), int(last)))
+    np.testing.assert_array_equal(limited, free)
+    assert ends[0][0] == -1
+    assert keyframe + 2 < ends[0][1] < len(volume)  # it grows by 5 % from slice to slice along z
+    assert ends[3][0] > 0  # a cone that opens towards z = 0
+
+
+def test_objects_are_followed_where_they_go(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+    drifting = as_array(tracks[:1], volume.shape)[0]
+    centres = [np.argwhere(drifting[z]).mean(0) for z in (5, 9, 14)]
+    assert centres[0][0] < centres[1][0] - 1 < centres[2][0] - 3  # along y, by 0.6 a slice; a flip would reverse it
+    assert np.ptp([centre[1] for centre in centres]) < 1.5  # and not along x
+
+
+def test_slices_that_no_object_reaches_are_never_read(propagator: Propagator) -> None:
+    volume = np.full((40, 50, 60), 0.1, np.float32)
+    volume[18:22, 20:34, 20:40] = 0.9
+    read = []
+
+    def reader(frame: int) -> np.ndarray:
+        read.append(frame)
+        return np.repeat(volume[frame][None], 3, 0)
+
+    tracks = propagator(reader, 40, np.repeat(volume[19][None] > 0.5, 4, 0), 19)
+    reached = tracks[0].box()[0]
+    assert len(read) == len(set(read)) < 36
+    assert min(read) >= reached.start - propagation.FRAMES_AT_ONCE
+    assert max(read) < reached.stop + propagation.FRAMES_AT_ONCE
+
+
+def test_slices_encoded_together_are_as_if_encoded_alone(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, seeds, keyframe = moving_objects
+
+    def read(frame: int) -> np.ndarray:
+        return np.repeat(volume[frame][None], 3, 0)
+
+    with torch.inference_mode():
+        together = propagator._encode([read(3), read(9), read(20)])
+        alone = propagator._encode([read(20)])[0]
+    assert [feature.shape for feature in together[2].vision] == [feature.shape for feature in alone.vision]
+    for one, other in zip(together[2].vision, alone.vision, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(together[0].vision[-1], alone.vision[-1], atol=1e-2)
+
+    four_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    monkeypatch.setattr(propagation, "FRAMES_AT_ONCE", 1)
+    one_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    assert np.mean(four_at_once != one_at_once) < 1e-5
+
+
+def test_grey_slices_are_as_three_equal_colours(propagator: Propagator, moving_objects: tuple) -> None:
+    grey = moving_objects[0][3:5, None]
+    with torch.inference_mode():
+        one, three = (propagator._encode([np.repeat(image, colours, 0) for image in grey]) for colours in (1, 3))
+    for frame in (0, 1):
+        for level in zip(one[frame].vision, three[frame].vision, strict=True):
+            assert torch.equal(*level)
+
+
+def test_directions_at_the_same_time_change_nothing(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    readers = set()
+
+    def read(frame: int) -> np.ndarray:
+        readers.add((frame > keyframe, threading.current_thread()))
+        return np.repeat(volume[frame][None], 3, 0)
+
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            readers.clear()
+            found.append(as_array(propagator(read, len(volume), seeds, keyframe), volume.shape))
+            assert torch.get_num_threads() == threads
+            assert len({thread for _, thread in readers}) == (1, 3)[threads - 1]  # the keyframe is read by the caller
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].any((1, 2, 3)).all()
+    assert np.mean(found[0] != found[1]) < 1e-5
+
+
+def test_an_error_in_one_direction_is_the_callers(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+
+    def read(frame: int) -> np.ndarray:
+        if frame < keyframe:
+            raise OSError("this slice can't be read")
+        return np.repeat(volume[frame][None], 3, 0)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(OSError, match="can't be read"):
+            propagator(read, keyframe + 3, seeds, keyframe)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_track_gives_back_its_masks(rng: np.random.Generator) -> None:
+    masks = np.zeros((5, 21, 30), bool)
+    masks[1:4, 3:16, 2:25] = rng.random((3, 13, 23)) < 0.1
+    track = Track()
+    for frame, mask in enumerate(masks):
+        track[frame] = mask
+    np.testing.assert_array_equal(track.in_box(tuple(slice(0, size) for size in masks.shape)), masks)
+    np.testing.assert_array_equal(track.in_box(track.box()), masks[bounding_box(masks)])
+    part = (slice(2, 5), slice(7, 19), slice(0, 11))  # through the middle of the masks
+    np.testing.assert_array_equal(track.in_box(part), masks[part])
+    beside = (slice(0, 5), slice(16, 21), slice(0, 30))
+    assert not track.in_box(beside).any()
+
+
+def test_a_track_takes_a_mask_in_any_order_of_memory(rng: np.random.Generator) -> None:
+    mask = rng.random((34, 22)) < 0.5
+    mask[[0, -1]] = mask[:, [0, -1]] = True  # as large as the slice, so that numpy keeps the order
+    track = Track()
+    track[3] = np.asfortranarray(mask)
+    np.testing.assert_array_equal(track.in_box(track.box()), mask[None])
+
+
+def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    model = propagator._model
+    sizes = []
+    step = model.track_step
+
+    def counting(**arguments: object) -> dict:
+        outputs = arguments["output_dict"]["non_cond_frame_outputs"]
+        sizes.append((len(outputs), sum(o["maskmem_features"] is not None for o in outputs.values())))
+        return step(**arguments)
+
+    model.track_step = counting
+    try:
+        long = np.repeat(volume[keyframe][None], 60, 0)
+        propagator(lambda frame: np.repeat(long[frame][None], 3, 0), 60, seeds, 5)
+    finally:
+        del model.track_step
+    assert max(count for count, _ in sizes) == model.max_obj_ptrs_in_encoder - 1
+    assert max(memories for _, memories in sizes) == model.num_maskmem - 1
+
+
+def test_touching_is_26_adjacency() -> None:
+    before, after = np.zeros((2, 4, 6, 8), bool)
+    before[:, 2, 3] = True
+    after[0, 3, 4] = True  # across the corner
+    after[1, 2, 5] = True  # two columns away
+    after[3, 2, 3:6] = True  # overlap
+    assert propagation._touching(before, after).tolist() == [True, False, False, True]
+
+
+def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_objects: tuple) -> None:
+    """The arithmetic that is used on CUDA, here on the CPU."""
+    volume, seeds, keyframe = moving_objects
+    exact, rounded = (
+        as_array(
+            Propagator(generator._propagate._model, precision=precision)(
+                lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe
+            ),
+            volume.shape,
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    assert not np.array_equal(exact, rounded)
+    assert dice(exact[:, keyframe - 2 : keyframe + 3], rounded[:, keyframe - 2 : keyframe + 3]) > 0.95
