@@ -25,7 +25,7 @@ import torch
 from scipy import ndimage
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, generate_folder, load_config
-from nnunetv2_supervoxel.package_data import find_config
+from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.phantoms import make_phantom
 
 DRAWN_UP_TO = 160  # voxels along an axis; larger phantoms are enlarged smaller ones

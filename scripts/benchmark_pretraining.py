@@ -39,10 +39,10 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import slic
 from small_training import CONFIGURATION, add_configuration, environment, number, run
 
+from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.volumes import open_preprocessed
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
-from nnunetv2_supervoxel.package_data import find_config
 
 TARGET = "Dataset984_Structures"
 POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledSlic"}

@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, SupervoxelSet, load_config
+from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.generation.sam.keyframes import draw_keyframes
-from nnunetv2_supervoxel.package_data import find_config
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 from nnunetv2_supervoxel.randomness import case_generator
 

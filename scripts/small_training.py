@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_supervoxel.package_data import shipped_folder
+from nnunetv2_supervoxel.package_data import package_folder
 
 CONFIGURATION = "3d_small"
 
@@ -21,7 +21,7 @@ def environment(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder / name)
     os.environ |= {"nnUNet_results": str(folder / "trained"), "nnUNet_n_proc_DA": "1"}
-    os.environ["nnUNet_extTrainer"] = str(shipped_folder("trainers"))
+    os.environ["nnUNet_extTrainer"] = str(package_folder("trainers"))
 
 
 def add_configuration(

@@ -21,9 +21,10 @@ import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config
+from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
-from nnunetv2_supervoxel.package_data import find_config, shipped_folder
+from nnunetv2_supervoxel.package_data import package_folder
 from nnunetv2_supervoxel.phantoms import make_phantom
 
 REPOSITORY = Path(__file__).parents[1]
@@ -137,7 +138,7 @@ def prompt_training(prompt_dataset, nnunet_folders, monkeypatch, tmp_path):
     results, config = tmp_path / "results", tmp_path / "prompt_training.yaml"
     results.mkdir()
     monkeypatch.setenv("nnUNet_results", str(results))
-    monkeypatch.setenv("nnUNet_extTrainer", str(shipped_folder("trainers")))
+    monkeypatch.setenv("nnUNet_extTrainer", str(package_folder("trainers")))
     monkeypatch.setenv("nnUNet_compile", "f")
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     monkeypatch.setenv("nnUNet_supervoxel_training_config", str(config))

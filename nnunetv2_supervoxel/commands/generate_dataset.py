@@ -168,9 +168,9 @@ def trainers_command() -> int:
         'example: export nnUNet_extTrainer="$(nnUNetv2_supervoxel_trainers)"',
     ).parse_args()
 
-    from nnunetv2_supervoxel.package_data import shipped_folder
+    from nnunetv2_supervoxel.package_data import package_folder
 
-    print(shipped_folder("trainers"))
+    print(package_folder("trainers"))
     return 0
 
 
@@ -344,8 +344,7 @@ def _check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespac
 
 
 def _config(name_or_path: str | None) -> object:
-    from nnunetv2_supervoxel.config import GenerationConfig, load_config
-    from nnunetv2_supervoxel.package_data import find_config
+    from nnunetv2_supervoxel.config import GenerationConfig, find_config, load_config
 
     return load_config(find_config(name_or_path), GenerationConfig) if name_or_path else GenerationConfig()
 

@@ -1,25 +1,15 @@
-"""Settings: one field, one line of doc, one default. YAML files are checked against these classes."""
+"""How supervoxels are made of an image."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from nnunetv2_supervoxel.errors import UserError
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-InteractionKind = Literal["point", "box", "scribble", "lasso"]
-Config = TypeVar("Config", bound="_Config")
+from nnunetv2_supervoxel.config.base import Config, Fraction
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class GenerationConfig(_Config):
+class GenerationConfig(Config):
     """How supervoxels are made of an image."""
 
     sam1_checkpoint: str = "vit_h"
@@ -142,136 +132,3 @@ class GenerationConfig(_Config):
         if percentiles[0] >= percentiles[1]:
             raise ValueError("the first percentile must be below the second")
         return percentiles
-
-
-class PromptTrainingConfig(_Config):
-    """How SupervoxelPromptTrainer trains and validates. What is left at null comes from nnU-Net."""
-
-    num_epochs: Annotated[int, Field(ge=1)] = 1000
-    """Epochs; the trainers named after a length (SupervoxelPromptTrainer_5epochs) go by their name."""
-
-    num_iterations_per_epoch: Annotated[int, Field(ge=1)] = 250
-    """Training steps per epoch."""
-
-    num_val_iterations_per_epoch: Annotated[int, Field(ge=1)] = 50
-    """Validation batches per epoch."""
-
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Patches per step, over all GPUs; null: the plans' batch size."""
-
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """nnU-Net's SGD, or AdamW, which gets further in short trainings (set initial_lr to about 0.001)."""
-
-    initial_lr: Annotated[float, Field(gt=0)] = 1e-2
-    """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
-
-    cpu_bfloat16: bool = False
-    """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs use mixed precision always."""
-
-    augmentation: Literal["nnunet", "mirroring", "none"] = "nnunet"
-    """Of training patches: nnU-Net's, its mirroring alone (which gets further in short trainings), or none."""
-
-    real_label_fraction: Fraction = 0.0
-    """Probability that a training object is a connected component of a real label instead of a supervoxel."""
-
-    min_target_voxels: Annotated[int, Field(ge=1)] = 50
-    """Objects with fewer voxels in the patch are drawn anew."""
-
-    max_patch_shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
-    """How far a training object may lie from the middle of its patch, as a share of the patch."""
-
-    datasets: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Further preprocessed datasets to train on, ID or name: weight; the command line's dataset has weight 1."""
-
-    max_rounds: Annotated[int, Field(ge=1)] = 4
-    """Interactions in one training step: 1 to this many, drawn evenly; the loss looks at the last one's prediction."""
-
-    naming_fraction: Fraction = 0.0
-    """Share of steps in which nothing is prompted and the network names the class of supervoxels, for fine-tuning."""
-
-    naming_classes: Annotated[int, Field(ge=2)] = 24
-    """Classes to name: clusters of supervoxels by place, size and shape, so many in each dataset."""
-
-    interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = {
-        "point": 0.4,
-        "box": 0.2,
-        "scribble": 0.2,
-        "lasso": 0.2,
-    }
-    """Interaction types and how often each is drawn (relative weights); one that is left out is never drawn."""
-
-    point_radius: Annotated[int, Field(ge=1)] = 4
-    """Radius of a point's ball in voxels; nnInteractive's models use 4."""
-
-    interaction_decay: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Older interactions fade by this factor with every new one; nnInteractive's default is 0.98."""
-
-    validation_interactions: Annotated[int, Field(ge=1)] = 5
-    """Final validation: interactions per object."""
-
-    validation_objects_per_case: Annotated[int, Field(ge=1)] = 20
-    """Final validation: supervoxels, and as many components of real labels, per case at most."""
-
-    @property
-    def never_prompts(self) -> bool:
-        """Whether no step of the training has a prompt."""
-        return self.naming_fraction == 1
-
-    @field_validator("datasets", mode="before")
-    @classmethod
-    def _names_as_text(cls, datasets: object) -> object:
-        if datasets is None:
-            return {}
-        return {str(name): weight for name, weight in datasets.items()} if isinstance(datasets, dict) else datasets
-
-    @field_validator("interactions")
-    @classmethod
-    def _something_to_draw(cls, weights: dict[str, float]) -> dict[str, float]:
-        if not sum(weights.values()) > 0:
-            raise ValueError("at least one interaction type needs a weight above 0")
-        return weights
-
-
-def load_config(path: Path | str, config_class: type[Config]) -> Config:
-    """Read a YAML file into `config_class`; missing keys keep their defaults.
-
-    Raises:
-        UserError: no such file, not YAML, an unknown key, a wrong type or value.
-    """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"The config {path} can't be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"The config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise UserError(f"The config {path} must hold 'key: value' lines, but holds a {type(content).__name__}.")
-    try:
-        return config_class(**content)
-    except (ValidationError, TypeError) as error:
-        raise UserError(f"The config {path} is wrong: {_explain(error, config_class)}.") from error
-
-
-def _explain(error: Exception, config_class: type[BaseModel]) -> str:
-    """pydantic's findings as one sentence that names the keys."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    findings = error.errors()
-    unknown = [f"'{finding['loc'][0]}'" for finding in findings if finding["type"] == "extra_forbidden"]
-    parts = []
-    if unknown:
-        known = ", ".join(config_class.model_fields)
-        parts.append(f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} (known: {known})")
-    for finding in findings:
-        # Of a list with a wrong item pydantic says, too, that it is too short without that item.
-        inside = any(
-            other["loc"][: len(finding["loc"])] == finding["loc"] for other in findings if other is not finding
-        )
-        if finding["type"] == "extra_forbidden" or (finding["type"] == "too_short" and inside):
-            continue
-        key = ".".join(str(part) for part in finding["loc"])
-        parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
-    return "; ".join(parts)

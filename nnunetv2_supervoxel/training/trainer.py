@@ -24,10 +24,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import autocast, nn
 from torch import distributed as dist
 
-from nnunetv2_supervoxel.config import PromptTrainingConfig, load_config
+from nnunetv2_supervoxel.config import PromptTrainingConfig, find_config, load_config
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
-from nnunetv2_supervoxel.package_data import find_config
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.threads_and_heap import take_threads_asked_for

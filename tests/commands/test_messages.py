@@ -155,7 +155,7 @@ def test_the_wheel_carries_everything(tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "from nnunetv2_supervoxel.package_data import *; from nnunetv2_supervoxel.checkpoints.registry import *;"
-        "print(find_config('tiny'), shipped_folder('trainers'), find_checkpoint('sam', 'bundled').stat().st_size > 1e5)"
+        "print(find_config('tiny'), package_folder('trainers'), find_checkpoint('sam', 'bundled').stat().st_size > 1e5)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, text=True, check=True

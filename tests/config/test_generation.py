@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_supervoxel import GenerationConfig, UserError, load_config
-from nnunetv2_supervoxel.package_data import find_config, shipped_folder
+from nnunetv2_supervoxel.config import find_config
+from nnunetv2_supervoxel.package_data import package_folder
 
 
 def write(folder: Path, text: str) -> Path:
@@ -34,7 +35,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (config.min_mask_region_area, config.masks_per_image, config.axis) == (192, 20, (0,))
 
 
-@pytest.mark.parametrize("name", [path.stem for path in shipped_folder("configs").glob("*.yaml")])
+@pytest.mark.parametrize("name", [path.stem for path in package_folder("configs").glob("*.yaml")])
 def test_templates_are_valid(name: str) -> None:
     from nnunetv2_supervoxel import config
 

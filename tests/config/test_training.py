@@ -3,9 +3,8 @@
 import pytest
 import yaml
 
-from nnunetv2_supervoxel.config import PromptTrainingConfig, load_config
+from nnunetv2_supervoxel.config import PromptTrainingConfig, find_config, load_config
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.package_data import find_config
 
 
 def test_the_template_shows_every_setting_with_its_default():

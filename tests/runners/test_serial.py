@@ -17,9 +17,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel import CaseReport, SupervoxelGenerator, generate_dataset, generate_folder
+from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.package_data import find_config
 from nnunetv2_supervoxel.runners.serial import _Case, _differing, _Reader
 
 

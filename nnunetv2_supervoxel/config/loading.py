@@ -1,0 +1,96 @@
+"""From a YAML file, or the name of a template, to settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.package_data import package_folder
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+_FOR_TRAINING = ("prompt_training", "pretraining")  # all other templates are for generation
+
+
+def find_config(name_or_path: str, what_for: Literal["generation", "training"] = "generation") -> Path:
+    """A config file: a path, or the name of a template such as "tiny".
+
+    Raises:
+        UserError: there is neither; names the templates for this.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    template = package_folder("configs") / f"{name_or_path}.yaml"
+    if template.is_file():
+        return template
+    names = sorted(found.stem for found in template.parent.glob("*.yaml"))
+    templates = ", ".join(name for name in names if (name in _FOR_TRAINING) == (what_for == "training"))
+    raise UserError(f"There is no config file {path}; give the path of a YAML file, or a template's name: {templates}.")
+
+
+def load_config(path: Path | str, config_class: type[AnyConfig]) -> AnyConfig:
+    """Read a YAML file into `config_class`; missing keys keep their defaults.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key, a wrong type or value.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"The config {path} can't be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"The config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise UserError(f"The config {path} must hold 'key: value' lines, but holds a {type(content).__name__}.")
+    return check_settings(content, config_class, f"The config {path} is wrong")
+
+
+def check_settings(settings: dict, config_class: type[AnyConfig], complaint: str) -> AnyConfig:
+    """Settings by name as `config_class`; missing ones keep their defaults.
+
+    Args:
+        settings: as read from YAML or JSON.
+        config_class: what they must fit.
+        complaint: how the sentence about a mistake begins.
+
+    Raises:
+        UserError: an unknown key, a wrong type or value.
+    """
+    try:
+        return config_class(**settings)
+    except (ValidationError, TypeError) as error:
+        raise UserError(f"{complaint}: {_explain(error, config_class)}.") from error
+
+
+def _explain(error: Exception, config_class: type[BaseModel]) -> str:
+    """pydantic's findings as one sentence that names the keys."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    findings = error.errors()
+    unknown = [f"'{finding['loc'][0]}'" for finding in findings if finding["type"] == "extra_forbidden"]
+    parts = []
+    if unknown:
+        known = ", ".join(config_class.model_fields)
+        parts.append(f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} (known: {known})")
+    for finding in findings:
+        # Of a list with a wrong item pydantic says, too, that it is too short without that item.
+        inside = any(
+            other["loc"][: len(finding["loc"])] == finding["loc"] for other in findings if other is not finding
+        )
+        if finding["type"] == "extra_forbidden" or (finding["type"] == "too_short" and inside):
+            continue
+        if not finding["loc"]:  # of the settings as a whole
+            parts.append(finding["msg"].removeprefix("Value error, "))
+            continue
+        key = ".".join(str(part) for part in finding["loc"])
+        parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
+    return "; ".join(parts)

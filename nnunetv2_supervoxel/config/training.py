@@ -1,0 +1,111 @@
+"""How the trainers train. What is left at null comes from nnU-Net."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nnunetv2_supervoxel.config.base import Config, Fraction
+
+InteractionKind = Literal["point", "box", "scribble", "lasso"]
+
+_OF_NAMING = ("naming_fraction", "naming_classes")  # settings of prompt trainings until naming had its own trainer
+
+
+class TrainingConfig(Config):
+    """What all trainers have in common."""
+
+    num_epochs: Annotated[int, Field(ge=1)] = 1000
+    """Epochs; the trainers named after a length (SupervoxelPromptTrainer_5epochs) go by their name."""
+
+    num_iterations_per_epoch: Annotated[int, Field(ge=1)] = 250
+    """Training steps per epoch."""
+
+    num_val_iterations_per_epoch: Annotated[int, Field(ge=1)] = 50
+    """Validation batches per epoch."""
+
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Patches per step, over all GPUs; null: the plans' batch size."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """nnU-Net's SGD, or AdamW, which gets further in short trainings (set initial_lr to about 0.001)."""
+
+    initial_lr: Annotated[float, Field(gt=0)] = 1e-2
+    """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
+
+    cpu_bfloat16: bool = False
+    """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs use mixed precision always."""
+
+    augmentation: Literal["nnunet", "mirroring", "none"] = "nnunet"
+    """Of training patches: nnU-Net's, its mirroring alone (which gets further in short trainings), or none."""
+
+    min_target_voxels: Annotated[int, Field(ge=1)] = 50
+    """Objects with fewer voxels in the patch are drawn anew."""
+
+    max_patch_shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
+    """How far a training object may lie from the middle of its patch, as a share of the patch."""
+
+    datasets: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Further preprocessed datasets to train on, ID or name: weight; the command line's dataset has weight 1."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _names_as_text(cls, datasets: object) -> object:
+        if datasets is None:
+            return {}
+        return {str(name): weight for name, weight in datasets.items()} if isinstance(datasets, dict) else datasets
+
+
+class PromptTrainingConfig(TrainingConfig):
+    """How SupervoxelPromptTrainer trains and validates."""
+
+    real_label_fraction: Fraction = 0.0
+    """Probability that a training object is a connected component of a real label instead of a supervoxel."""
+
+    max_rounds: Annotated[int, Field(ge=1)] = 4
+    """Interactions in one training step: 1 to this many, drawn evenly; the loss looks at the last one's prediction."""
+
+    interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"point": 0.4, "box": 0.2, "scribble": 0.2, "lasso": 0.2}
+    )
+    """Interaction types and how often each is drawn (relative weights); one that is left out is never drawn."""
+
+    point_radius: Annotated[int, Field(ge=1)] = 4
+    """Radius of a point's ball in voxels; nnInteractive's models use 4."""
+
+    interaction_decay: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """Older interactions fade by this factor with every new one; nnInteractive's default is 0.98."""
+
+    validation_interactions: Annotated[int, Field(ge=1)] = 5
+    """Final validation: interactions per object."""
+
+    validation_objects_per_case: Annotated[int, Field(ge=1)] = 20
+    """Final validation: supervoxels, and as many components of real labels, per case at most."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_naming(cls, values: Any) -> Any:
+        """Files of earlier versions name two settings more. With `naming_fraction: 0` they had no effect."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("naming_fraction", 0) != 0:
+            raise ValueError("'naming_fraction' isn't a setting any more: train with -tr SupervoxelPretrainTrainer")
+        return {key: value for key, value in values.items() if key not in _OF_NAMING}
+
+    @field_validator("interactions")
+    @classmethod
+    def _something_to_draw(cls, weights: dict[str, float]) -> dict[str, float]:
+        if not sum(weights.values()) > 0:
+            raise ValueError("at least one interaction type needs a weight above 0")
+        return weights
+
+
+class PretrainingConfig(TrainingConfig):
+    """How SupervoxelPretrainTrainer trains."""
+
+    objective: str = "naming"
+    """What the network learns: naming (the class of every supervoxel, without prompts)."""
+
+    objective_settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the objective, by name; see the table of each."""
