@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.randomness import weighted_choice
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds
-from nnunetv2_supervoxel.training.objectives.naming import SupervoxelClasses
+from nnunetv2_supervoxel.training.supervoxel_classes import SupervoxelClasses
 
 MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
 

@@ -35,7 +35,7 @@ from nnunetv2_supervoxel.training.dataset import PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.further_datasets import count_image_channels, open_further_dataset, remedy
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.objectives.naming import (
+from nnunetv2_supervoxel.training.supervoxel_classes import (
     UNKNOWN,
     NamingHeads,
     make_classes,

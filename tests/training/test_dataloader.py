@@ -18,7 +18,7 @@ from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
-from nnunetv2_supervoxel.training.objectives.naming import OUTSIDE, UNKNOWN, make_classes
+from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, UNKNOWN, make_classes
 
 SHAPE = (17, 25, 38)
 PATCH = (10, 14, 20)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_supervoxel.training.objectives.naming import (
+from nnunetv2_supervoxel.training.supervoxel_classes import (
     OUTSIDE,
     UNKNOWN,
     SupervoxelClasses,
