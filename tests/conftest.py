@@ -133,8 +133,8 @@ def prompt_dataset(nnunet_folders, run) -> Path:
 
 
 @pytest.fixture
-def prompt_training(prompt_dataset, nnunet_folders, monkeypatch, tmp_path):
-    """Set up the environment for a short training; call it to change settings: `prompt_training(max_rounds=2)`."""
+def training_settings(prompt_dataset, nnunet_folders, monkeypatch, tmp_path):
+    """Set up the environment for a short training; call it to write its settings, it returns the results' folder."""
     results, config = tmp_path / "results", tmp_path / "prompt_training.yaml"
     results.mkdir()
     monkeypatch.setenv("nnUNet_results", str(results))
@@ -143,24 +143,38 @@ def prompt_training(prompt_dataset, nnunet_folders, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     monkeypatch.setenv("nnUNet_supervoxel_training_config", str(config))
 
-    def configure(**settings) -> Path:
-        settings = {
-            "num_iterations_per_epoch": 2,
-            "num_val_iterations_per_epoch": 2,
-            "max_rounds": 2,
-            "min_target_voxels": 30,
-            "validation_objects_per_case": 2,
-        } | settings
-        config.write_text(json.dumps(settings))  # JSON is YAML
+    def write(**settings) -> Path:
+        short = {"num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 2, "min_target_voxels": 30}
+        config.write_text(json.dumps(short | settings))  # JSON is YAML
         return results / PHANTOM_DATASET
+
+    return write
+
+
+@pytest.fixture
+def prompt_training(training_settings):
+    """A short training of SupervoxelPromptTrainer; call it to change settings: `prompt_training(max_rounds=3)`."""
+
+    def configure(**settings) -> Path:
+        return training_settings(**{"max_rounds": 2, "validation_objects_per_case": 2} | settings)
 
     configure()
     return configure
 
 
 @pytest.fixture
-def make_trainer(prompt_training):
+def pretraining(training_settings):
+    """A short training of SupervoxelPretrainTrainer; call it to change settings: `pretraining(num_epochs=2)`."""
+    training_settings()
+    return training_settings
+
+
+@pytest.fixture
+def make_trainer(request, training_settings):
     """Make trainers as nnUNetv2_train does, on the CPU: `make_trainer(configuration="3d_wide")`."""
+
+    if "pretraining" not in request.fixturenames:
+        request.getfixturevalue("prompt_training")
 
     def make(name="SupervoxelPromptTrainer", configuration="3d_tiny", fold="all", initialize=True):
         trainer = get_trainer_from_args("997", configuration, fold, name, device=torch.device("cpu"))

@@ -1,9 +1,21 @@
-"""Where nnU-Net looks for trainers (``nnUNet_extTrainer``): SupervoxelPromptTrainer, and one for each usual length."""
+"""For nnUNet_extTrainer: SupervoxelPromptTrainer, and one for each usual length."""
 
+from nnunetv2_supervoxel.config import PromptTrainingConfig
 from nnunetv2_supervoxel.errors import tell_user_errors_plainly
-from nnunetv2_supervoxel.training.trainer import SupervoxelPromptTrainer
+from nnunetv2_supervoxel.training.objectives.prompting import Prompting
+from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
 
 tell_user_errors_plainly()
+
+
+class SupervoxelPromptTrainer(SupervoxelTrainer[PromptTrainingConfig]):
+    """Learns to segment what simulated users point at; for nnInteractive. Settings: `PromptTrainingConfig`."""
+
+    config_class = PromptTrainingConfig
+
+    def make_objective(self) -> Prompting:
+        """Prompts."""
+        return Prompting(self)
 
 
 class SupervoxelPromptTrainer_1epoch(SupervoxelPromptTrainer):

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.config.training import PretrainingConfig, PromptTrainingConfig
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.package_data import package_folder
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
-_FOR_TRAINING = ("prompt_training", "pretraining")  # all other templates are for generation
+_FOR_TRAINING = {PromptTrainingConfig.name, PretrainingConfig.name}  # all other templates are for generation
 
 
-def find_config(name_or_path: str, what_for: Literal["generation", "training"] = "generation") -> Path:
+def find_config(name_or_path: str, what_for: str = "generation") -> Path:
     """A config file: a path, or the name of a template such as "tiny".
+
+    Args:
+        name_or_path: what the user gave.
+        what_for: "generation", or the name of a training config, whose template has the same name.
 
     Raises:
         UserError: there is neither; names the templates for this.
@@ -30,7 +35,7 @@ def find_config(name_or_path: str, what_for: Literal["generation", "training"] =
     if template.is_file():
         return template
     names = sorted(found.stem for found in template.parent.glob("*.yaml"))
-    templates = ", ".join(name for name in names if (name in _FOR_TRAINING) == (what_for == "training"))
+    templates = ", ".join(name for name in names if name == what_for or not {name, what_for} & _FOR_TRAINING)
     raise UserError(f"There is no config file {path}; give the path of a YAML file, or a template's name: {templates}.")
 
 

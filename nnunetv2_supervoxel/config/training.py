@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,7 +14,13 @@ _OF_NAMING = ("naming_fraction", "naming_classes")  # settings of prompt trainin
 
 
 class TrainingConfig(Config):
-    """What all trainers have in common."""
+    """What all trainers have in common.
+
+    Attributes:
+        name: of the template, and with ".json" of the file that a training leaves in its output folder.
+    """
+
+    name: ClassVar[str]
 
     num_epochs: Annotated[int, Field(ge=1)] = 1000
     """Epochs; the trainers named after a length (SupervoxelPromptTrainer_5epochs) go by their name."""
@@ -60,6 +66,8 @@ class TrainingConfig(Config):
 class PromptTrainingConfig(TrainingConfig):
     """How SupervoxelPromptTrainer trains and validates."""
 
+    name = "prompt_training"
+
     real_label_fraction: Fraction = 0.0
     """Probability that a training object is a connected component of a real label instead of a supervoxel."""
 
@@ -103,6 +111,8 @@ class PromptTrainingConfig(TrainingConfig):
 
 class PretrainingConfig(TrainingConfig):
     """How SupervoxelPretrainTrainer trains."""
+
+    name = "pretraining"
 
     objective: str = "naming"
     """What the network learns: naming (the class of every supervoxel, without prompts)."""

@@ -44,11 +44,7 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
     Raises:
         UserError: the folder exists and holds something, or the model never saw a prompt.
     """
-    if model.prompts.never_prompts:
-        raise UserError(
-            "This model was trained without one prompt (naming_fraction: 1) and can't answer any; export it as "
-            "pretrained weights, --format nnunet or nnssl."
-        )
+    info = inference_info(model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already; name another folder with -o, or remove it first.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +54,7 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
         for name, content in (
             ("plans.json", model.plans),
             ("dataset.json", model.dataset_json),
-            ("inference_info.json", inference_info(model)),
+            ("inference_info.json", info),
         ):
             (aside / name).write_text(json.dumps(content, indent=1) + "\n")
         (aside / "LICENSE").write_text(license_text.rstrip() + "\n")
@@ -79,8 +75,17 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
 
 
 def inference_info(model: TrainedModel) -> dict:
-    """What the session must know about interactions: those that were trained, in our channels."""
+    """What the session must know about interactions: those that were trained, in our channels.
+
+    Raises:
+        UserError: the model never saw a prompt.
+    """
     prompts = model.prompts
+    if prompts is None:
+        raise UserError(
+            "This model was trained without one prompt and can't answer any; export it as pretrained weights, "
+            "--format nnunet or nnssl."
+        )
     trained = {name: prompts.interactions.get(kind, 0) > 0 for kind, name in SESSION_NAMES.items()}
     mapping = {name: list(POSITIVE_NEGATIVE[kind]) for kind, name in SESSION_NAMES.items()}
     return {

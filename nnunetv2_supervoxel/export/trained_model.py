@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_supervoxel.config import PromptTrainingConfig, load_config
+from nnunetv2_supervoxel.config import PretrainingConfig, PromptTrainingConfig
+from nnunetv2_supervoxel.config.loading import check_settings
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
+from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
-from nnunetv2_supervoxel.training.further_datasets import count_image_channels
+from nnunetv2_supervoxel.training.objectives.base import HEADS
 
 # nnU-Net logs numpy scalars in its checkpoints; nothing else in them is more than plain data.
 _HARMLESS = [
@@ -28,7 +30,8 @@ _HARMLESS = [
     *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]
 
-_ONLY_IN_TRAINING = "naming."  # the heads for naming
+# Heads of objectives, which nothing but the training needs; before objectives had files of their own, those of naming.
+_ONLY_IN_TRAINING = (f"{HEADS}.", "naming.")
 
 Weights = dict[str, torch.Tensor]
 
@@ -43,7 +46,7 @@ class TrainedModel:
         plans: content of plans.json.
         dataset_json: content of dataset.json.
         weights: of the network, image and interaction channels in, two channels out.
-        prompts: settings of the training.
+        prompts: settings of the training; None if the training never prompted.
         mirror_axes: axes (0 to 2) along which the training mirrored.
     """
 
@@ -52,7 +55,7 @@ class TrainedModel:
     plans: dict
     dataset_json: dict
     weights: Weights
-    prompts: PromptTrainingConfig
+    prompts: PromptTrainingConfig | None
     mirror_axes: tuple[int, ...] | None
 
     @property
@@ -69,8 +72,7 @@ def load_trained_model(
     Raises:
         UserError: nothing was trained under these names, a file is damaged, or the network isn't a prompt model.
     """
-    if not nnUNet_results.is_set():
-        raise UserError("The environment variable nnUNet_results is not set; export the folder's path.")
+    environment_folder("nnUNet_results")  # raises if it isn't set
     try:
         folder = Path(get_output_folder(dataset, trainer, plans, configuration, fold))
     except (RuntimeError, TypeError, ValueError) as error:
@@ -85,7 +87,7 @@ def load_trained_model(
         plans=_read_json(folder.parent / "plans.json"),
         dataset_json=_read_json(folder.parent / "dataset.json"),
         weights={name: w for name, w in content["network_weights"].items() if not name.startswith(_ONLY_IN_TRAINING)},
-        prompts=load_config(folder / "prompt_training.json", PromptTrainingConfig),  # JSON is YAML
+        prompts=_prompt_settings(folder),
         mirror_axes=content.get("inference_allowed_mirroring_axes"),
     )
     expected = network_shapes(model.plans, configuration, model.image_channels + NUM_CHANNELS, 2)
@@ -141,6 +143,22 @@ def first_difference(have: dict[str, tuple[int, ...]], want: dict[str, tuple[int
             return f"layer {name} has shape {have[name]}, but {shape} is needed"
     extra = next((name for name in have if name not in want), None)
     return f"there is a layer {extra} too many" if extra else None
+
+
+def _prompt_settings(folder: Path) -> PromptTrainingConfig | None:
+    """The settings that a prompt training left; None of a training without prompts.
+
+    Before it had a trainer of its own, naming was a setting of prompt trainings.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / f"{PromptTrainingConfig.name}.json"
+    if (folder / f"{PretrainingConfig.name}.json").is_file() or _read_json(path).get("naming_fraction") == 1:
+        return None
+    settings = _read_json(path)
+    settings.pop("naming_fraction", None)
+    return check_settings(settings, PromptTrainingConfig, f"{path} is wrong")
 
 
 def _read_json(path: Path) -> dict:

@@ -1,55 +1,30 @@
-"""Batches of image patches, each with the mask of one object in it."""
+"""Batches of patches, each around an object of a case."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 import torch
 from batchgenerators.dataloading.data_loader import DataLoader
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from threadpoolctl import ThreadpoolController
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.randomness import weighted_choice
-from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds
-from nnunetv2_supervoxel.training.supervoxel_classes import SupervoxelClasses
+from nnunetv2_supervoxel.training.dataset import PromptDataset, patch_bounds
+from nnunetv2_supervoxel.training.sampling import AugmentedView, Place, Sample, Sampler
+
+Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
 
 MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
 
-Sample = tuple[torch.Tensor, torch.Tensor | list[torch.Tensor], str]  # image, target, case identifier
-
-
-@dataclass(frozen=True, eq=False)
-class _DrawnPatch:
-    """A patch around an object, before its image is read.
-
-    Attributes:
-        dataset: index of the dataset.
-        case: the case, opened.
-        bounds: of the patch, as read for augmentation.
-        target: boolean (*patch), the object.
-        final_patch_size: (z, y, x) in voxels, the part in the middle that augmentation leaves.
-    """
-
-    dataset: int
-    case: PromptCase
-    bounds: Bounds
-    target: np.ndarray
-    final_patch_size: tuple[int, ...]
-
-    @cached_property
-    def voxels(self) -> int:
-        """How many of the object's voxels lie in the middle part."""
-        starts = [(size - final) // 2 for size, final in zip(self.target.shape, self.final_patch_size, strict=True)]
-        middle = tuple(slice(a, a + final) for a, final in zip(starts, self.final_patch_size, strict=True))
-        return int(np.count_nonzero(self.target[middle]))
-
 
 class PromptDataLoader(DataLoader):
-    """Draws a dataset, a case, an object of it, and a patch around a voxel of the object.
+    """Draws a dataset, a case, an object of it, and a patch around a voxel of the object; a sampler does the rest.
 
     In batchgenerators' shape: runs in `NonDetMultiThreadedAugmenter` and `SingleThreadedAugmenter`.
 
@@ -58,13 +33,12 @@ class PromptDataLoader(DataLoader):
         batch_size: patches per batch.
         patch_size: (z, y, x) in voxels, what is read; augmentation needs more than it leaves.
         final_patch_size: (z, y, x) in voxels, what augmentation leaves.
-        transforms: nnU-Net's augmentation, called with image (c, z, y, x) and segmentation (1, z, y, x); or None.
+        transforms: nnU-Net's augmentation, called with image (c, z, y, x) and segmentation (k, z, y, x); or None.
+        sampler: what a batch shows of the places drawn; None means the object there.
         weights: how often each dataset is drawn (relative); None means alike.
         real_label_fraction: probability that the object is a real label's component, where the case has one.
         min_target_voxels: an object with fewer voxels in the final patch, before or after augmentation, is drawn anew.
         max_shift: how far, as a share of the final patch, the drawn voxel may lie from the patch's middle.
-        classes: of the supervoxels of each dataset.
-        naming_fraction: probability of a batch without objects to prompt for, but with the `classes` of all voxels.
         mark_outside: write -1 into the mask where nnU-Net's nonzero mask ends, for transforms that need it.
         rng: draws everything but the augmentation. None: seeded, in each worker, from numpy's global state, which is
             what nnU-Net's workers do.
@@ -78,12 +52,11 @@ class PromptDataLoader(DataLoader):
         final_patch_size: Sequence[int],
         transforms: Callable[..., dict] | None = None,
         *,
+        sampler: Sampler | None = None,
         weights: Sequence[float] | None = None,
         real_label_fraction: float = 0.0,
         min_target_voxels: int = 1,
         max_shift: float = 0.0,
-        classes: Sequence[SupervoxelClasses] = (),
-        naming_fraction: float = 0.0,
         mark_outside: bool = False,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -91,11 +64,10 @@ class PromptDataLoader(DataLoader):
         self.patch_size = tuple(int(size) for size in patch_size)
         self.final_patch_size = tuple(int(size) for size in final_patch_size)
         self.transforms = transforms
+        self.sampler = sampler or Sampler()
         self.real_label_fraction = real_label_fraction
         self.min_target_voxels = min_target_voxels
         self.max_shift = max_shift
-        self.classes = classes
-        self.naming_fraction = naming_fraction
         self.mark_outside = mark_outside
         self._weights = np.asarray([1.0] * len(datasets) if weights is None else weights, np.float64)
         self._cases = [list(dataset.identifiers) for dataset in datasets]
@@ -105,9 +77,8 @@ class PromptDataLoader(DataLoader):
         """Draw a batch.
 
         Returns:
-            data: float32 tensor (b, c, z, y, x). target: int16 tensor (b, 1, z, y, x) of 0 and 1, or a list of them
-            for deep supervision, finest first. keys: case identifiers. Instead of the target, by `naming_fraction`:
-            classes: the same for the classes of `SupervoxelClasses.patch`.
+            What the sampler makes; `Sampler` itself: data, float32 tensor (b, c, z, y, x); target, int16 tensor
+            (b, 1, z, y, x) of 0 and 1, or a list of them for deep supervision, finest first; keys, case identifiers.
 
         Raises:
             UserError: not one case can be read any more, or no object has a voxel in its patch.
@@ -115,71 +86,62 @@ class PromptDataLoader(DataLoader):
         if self._rng is None:
             self._rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
         with torch.no_grad(), _thread_pools().limit(limits=1):
-            naming = self.naming_fraction > 0 and self._rng.random() < self.naming_fraction
-            samples = [self._draw_sample(self._rng, naming) for _ in range(self.batch_size)]
-        images, targets, keys = zip(*samples, strict=True)
-        target = (
-            [torch.stack(scale) for scale in zip(*targets, strict=True)]
-            if isinstance(targets[0], list)
-            else torch.stack(targets)
-        )
-        return {"data": torch.stack(images), "classes" if naming else "target": target, "keys": list(keys)}
+            samples = [self._draw_sample(self._rng) for _ in range(self.batch_size)]
+        return self.sampler.batch(samples)
 
-    def _draw_sample(self, rng: np.random.Generator, naming: bool) -> Sample:
+    def _draw_sample(self, rng: np.random.Generator) -> Sample:
         """A sample with an object of sufficient size, or the one with the largest of many draws.
 
         Of an object that is too small already no image is read; augmentation may still turn one out of view.
         """
         best = None
         for _ in range(MAX_DRAWS):
-            drawn = self._draw_patch(rng)
-            if drawn is None or not drawn.voxels:
+            place = self._draw_place(rng)
+            if place is None or not place.voxels:
                 continue
-            if drawn.voxels >= self.min_target_voxels:
-                sample = self._augmented(drawn, naming)
+            if place.voxels >= self.min_target_voxels:
+                sample = self._sample(place)
                 if sample is None:
                     continue
-                if _count_voxels(sample[1]) >= self.min_target_voxels:
+                if sample.voxels >= self.min_target_voxels:
                     return sample
-            if best is None or drawn.voxels > best.voxels:
-                best = drawn
+            if best is None or place.voxels > best.voxels:
+                best = place
         if best is None:
             raise _nothing_in_sight()
         # Anew if the image turns out to be damaged.
-        return self._augmented(best, naming) or self._draw_sample(rng, naming)
+        return self._sample(best) or self._draw_sample(rng)
 
-    def _draw_patch(self, rng: np.random.Generator) -> _DrawnPatch | None:
+    def _draw_place(self, rng: np.random.Generator) -> Place | None:
         """A case, an object of it, and a patch around it; None if the case has no object or can't be read."""
         which, name = self._draw_case(rng)
         try:
             case = self._data[which].open_case(name)
             drawn = case.draw_object(rng, from_labels=True) if rng.random() < self.real_label_fraction else None
-            drawn = drawn or case.draw_object(rng)
+            drawn = drawn or case.draw_object(rng, from_labels=not case.has_supervoxels)
             if drawn is None:
                 return None
             shift = rng.uniform(-self.max_shift, self.max_shift, 3) * self.final_patch_size
             middle = [index + int(offset) for index, offset in zip(drawn.centre, shift, strict=True)]
             bounds = patch_bounds(middle, case.shape, self.patch_size, self.final_patch_size)
-            return _DrawnPatch(which, case, bounds, case.target_patch(drawn, bounds), self.final_patch_size)
+            return Place(which, case, bounds, case.target_patch(drawn, bounds), self.final_patch_size)
         except Exception as error:  # one bad case must not end a training of a week
             self._avoid(which, name, error)
             return None
 
-    def _augmented(self, drawn: _DrawnPatch, naming: bool) -> Sample | None:
-        """The patch's image, and the object in it or all voxels' classes, augmented; None if it can't be read."""
+    def _sample(self, place: Place) -> Sample | None:
+        """What the sampler makes of a place; None if it can't be read."""
         try:
-            target = self.classes[drawn.dataset].patch(drawn.case, drawn.bounds) if naming else drawn.target
-            target = target.astype(np.int16)[None]
-            if self.mark_outside:
-                target[(target == 0) & drawn.case.outside_patch(drawn.bounds)] = -1
-            image = torch.from_numpy(drawn.case.image_patch(drawn.bounds))
+            views = self.sampler.read(place, self.mark_outside)
         except Exception as error:  # as above
-            self._avoid(drawn.dataset, drawn.case.name, error)
+            self._avoid(place.dataset, place.case.name, error)
             return None
-        if self.transforms is None:
-            return image, torch.from_numpy(target), drawn.case.name
-        augmented = self.transforms(image=image, segmentation=torch.from_numpy(target))
-        return augmented["image"], augmented["segmentation"], drawn.case.name
+        return self.sampler.sample(place, [self._augment(*view) for view in views])
+
+    def _augment(self, image: np.ndarray, segmentation: np.ndarray) -> AugmentedView:
+        tensors = {"image": torch.from_numpy(image), "segmentation": torch.from_numpy(segmentation)}
+        augmented = self.transforms(**tensors) if self.transforms else tensors
+        return augmented["image"], augmented["segmentation"]
 
     def _draw_case(self, rng: np.random.Generator) -> tuple[int, str]:
         weights = self._weights * [bool(cases) for cases in self._cases]
@@ -195,13 +157,18 @@ class PromptDataLoader(DataLoader):
             self._cases[which].remove(name)
 
 
-def finest(scales: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Of targets or outputs for deep supervision those at full resolution; others are that already."""
-    return scales[0] if isinstance(scales, (list, tuple)) else scales
-
-
-def _count_voxels(target: torch.Tensor | list[torch.Tensor]) -> int:
-    return int(np.count_nonzero(finest(target).numpy() > 0))
+def start_loader(loader: PromptDataLoader, processes: int, pin_memory: bool = False) -> Augmenter:
+    """Run a loader in so many worker processes, 0 being this one; returns when its first batch is there."""
+    running: Augmenter
+    if processes == 0:
+        running = SingleThreadedAugmenter(loader, None)
+    else:
+        cached = max(3, processes // 2)
+        running = NonDetMultiThreadedAugmenter(
+            loader, None, processes, num_cached=cached, pin_memory=pin_memory, wait_time=0.002
+        )
+    next(running)
+    return running
 
 
 def _nothing_in_sight() -> UserError:

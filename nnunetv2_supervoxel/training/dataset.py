@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,11 @@ import cc3d
 import numpy as np
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.preprocessed import open_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import list_cases, open_array, read_locations
-from nnunetv2_supervoxel.files.volumes import open_preprocessed
 
+LabelUse = Literal["never", "instead", "also"]
+Locations = Mapping[int | tuple[int, ...], np.ndarray]  # rows (k, 4) of (channel, z, y, x), by label or number
 Bounds = Sequence[tuple[int, int]]  # per axis (z, y, x): first voxel, one past the last; may reach beyond the volume
 
 
@@ -41,7 +43,7 @@ class PromptCase:
         name: case identifier.
         image: (c, z, y, x), float, indexed lazily.
         segmentation: (1, z, y, x), real labels, -1 outside nnU-Net's nonzero mask; indexed lazily.
-        supervoxels: (n, z, y, x), uint8 0/1, indexed lazily.
+        supervoxels: (n, z, y, x), uint8 0/1, indexed lazily; n is 0 for a case that has none.
         supervoxel_locations: {1: rows, ..., n: rows}, rows integer (k, 4) of (channel, z, y, x).
         label_locations: the same for real labels, as nnU-Net's preprocessing wrote it.
     """
@@ -51,17 +53,22 @@ class PromptCase:
     segmentation: Any
     supervoxels: Any
     supervoxel_locations: dict[int, np.ndarray]
-    label_locations: dict[int | tuple[int, ...], np.ndarray]
+    label_locations: Locations
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(z, y, x) in voxels."""
         return tuple(int(size) for size in self.image.shape[1:])
 
+    @property
+    def has_supervoxels(self) -> bool:
+        """Whether it has any, be they empty or not."""
+        return self.supervoxels.shape[0] > 0
+
     def draw_object(self, rng: np.random.Generator, from_labels: bool = False) -> DrawnObject | None:
         """A supervoxel, or a label's component, every one alike, and a random voxel of it; None if there is none."""
-        locations = self.label_locations if from_labels else self.supervoxel_locations
-        keys = [key for key, rows in locations.items() if len(rows) and not (isinstance(key, tuple) and -1 in key)]
+        locations: Locations = self.label_locations if from_labels else self.supervoxel_locations
+        keys = _visible_keys(locations)
         if not keys:
             return None
         key = keys[rng.integers(len(keys))]
@@ -100,16 +107,18 @@ class PromptCase:
 
 
 class PromptDataset:
-    """The cases of one preprocessed dataset that have supervoxels.
+    """The cases of one preprocessed dataset that have something to train on.
 
     Args:
         preprocessed_folder: nnU-Net's folder of preprocessed cases.
         supervoxel_folder: the supervoxels' folder beside it.
         identifiers: which cases; None means all.
         remedy: what the user should do for supervoxels that are missing, as the end of a sentence.
+        labels: whether real labels do for a case without supervoxels: "never"; "instead", where no case has
+            supervoxels; or "also", for every case.
 
     Raises:
-        UserError: no case has supervoxels, or nnU-Net can't read the preprocessed folder.
+        UserError: no case has what is needed, or nnU-Net can't read the preprocessed folder.
     """
 
     def __init__(
@@ -118,26 +127,37 @@ class PromptDataset:
         supervoxel_folder: Path | str,
         identifiers: Sequence[str] | None = None,
         remedy: str = "generate them with nnUNetv2_supervoxel_generate",
+        labels: LabelUse = "never",
     ) -> None:
         self.supervoxel_folder = Path(supervoxel_folder)
         self._preprocessed = open_preprocessed(Path(preprocessed_folder))
         wanted = sorted(self._preprocessed.identifiers if identifiers is None else identifiers)
-        present = set(list_cases(self.supervoxel_folder))
-        missing = {case: "no supervoxels" for case in wanted if case not in present}
-        damaged = {case: reason for case in wanted if case in present and (reason := self._damage(case))}
-        self.identifiers = [case for case in wanted if case not in missing and case not in damaged]
+        present = set(list_cases(self.supervoxel_folder)).intersection(wanted)
+        damaged = {case: reason for case in sorted(present) if (reason := self._damage(case))}
+        usable = present.difference(damaged)
+        self._with_supervoxels = frozenset(usable)
+        labels_do = labels == "also" or (labels == "instead" and not present)
+        if labels_do:
+            usable |= {case for case in wanted if case not in present and self._has_labels(case)}
+        self.identifiers = [case for case in wanted if case in usable]
+        self._complain(wanted, damaged, "supervoxels or labels" if labels_do else "supervoxels", remedy)
+
+    def _complain(self, wanted: Sequence[str], damaged: dict[str, str], needed: str, remedy: str) -> None:
+        """Warn of cases that are left out.
+
+        Raises:
+            UserError: all are.
+        """
         if not self.identifiers:
             reasons = "".join(f" {reason}" for reason in list(damaged.values())[:1])
-            raise UserError(
-                f"None of {len(wanted)} cases has supervoxels in {self.supervoxel_folder}; {remedy}.{reasons}"
-            )
+            raise UserError(f"None of {len(wanted)} cases has {needed} in {self.supervoxel_folder}; {remedy}.{reasons}")
         for reason in damaged.values():
-            warnings.warn(f"Skipped: {reason}", stacklevel=2)
-        if missing:
+            warnings.warn(f"Skipped: {reason}", stacklevel=3)
+        if missing := [case for case in wanted if case not in damaged and case not in self.identifiers]:
             warnings.warn(
-                f"{len(missing)} of {len(wanted)} cases have no supervoxels in {self.supervoxel_folder} and are "
+                f"{len(missing)} of {len(wanted)} cases have no {needed} in {self.supervoxel_folder} and are "
                 f"skipped ({_shortened(missing)}); {remedy}.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def __len__(self) -> int:
@@ -149,14 +169,12 @@ class PromptDataset:
         Raises:
             UserError: files are missing or damaged, or image and supervoxels don't fit together.
         """
+        image, segmentation, label_locations = self._load(case)
+        if case not in self._with_supervoxels:
+            nothing = np.zeros((0, *image.shape[1:]), np.uint8)
+            return PromptCase(case, image, segmentation, nothing, {}, label_locations)
         supervoxels = open_array(self.supervoxel_folder, case)
         locations = read_locations(self.supervoxel_folder, case)
-        try:
-            image, segmentation, _, properties = self._preprocessed.load_case(case)
-        except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
-            raise UserError(
-                f"{case} in {self._preprocessed.source_folder} can't be read ({error}); preprocess the dataset again."
-            ) from error
         if tuple(supervoxels.shape[1:]) != tuple(image.shape[1:]) or not set(locations) <= set(
             range(1, supervoxels.shape[0] + 1)
         ):
@@ -164,7 +182,7 @@ class PromptDataset:
                 f"{self.supervoxel_folder / case}.b2nd has shape {tuple(supervoxels.shape)} and {len(locations)} class "
                 f"locations, the image {tuple(image.shape)}; generate the case again with --overwrite."
             )
-        return PromptCase(case, image, segmentation, supervoxels, locations, properties.get("class_locations", {}))
+        return PromptCase(case, image, segmentation, supervoxels, locations, label_locations)
 
     def read_locations(self, cases: Sequence[str]) -> Iterator[dict[int, np.ndarray]]:
         """The supervoxels' class locations of those cases that can be read.
@@ -180,6 +198,27 @@ class PromptDataset:
                 failures.append(error)
         if failures and len(failures) == len(cases):
             raise failures[-1]
+
+    def _load(self, case: str) -> tuple[Any, Any, Locations]:
+        """Image, segmentation and real labels' class locations, as nnU-Net's preprocessing wrote them.
+
+        Raises:
+            UserError: files are missing or damaged.
+        """
+        try:
+            image, segmentation, _, properties = self._preprocessed.load_case(case)
+            return image, segmentation, properties.get("class_locations", {})
+        except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+            raise UserError(
+                f"{case} in {self._preprocessed.source_folder} can't be read ({error}); preprocess the dataset again."
+            ) from error
+
+    def _has_labels(self, case: str) -> bool:
+        """Whether a real label has a voxel; False, too, if the case can't be read."""
+        try:
+            return bool(_visible_keys(self._load(case)[2]))
+        except UserError:
+            return False
 
     def _damage(self, case: str) -> str | None:
         """Why the case can't be used, as far as opening its files shows; None if all seems well."""
@@ -228,6 +267,10 @@ def read_patch(array: Any, channel: int | slice, bounds: Bounds, fill: float) ->
     return np.pad(patch, padding, constant_values=fill) if np.any(padding) else patch
 
 
-def _shortened(names: Sequence[str] | dict[str, str], most: int = 5) -> str:
-    names = list(names)
+def _visible_keys(locations: Locations) -> list[int | tuple[int, ...]]:
+    """Keys of the objects that have a voxel; a region that holds -1 is what nnU-Net's ignore label leaves over."""
+    return [key for key, rows in locations.items() if len(rows) and not (isinstance(key, tuple) and -1 in key)]
+
+
+def _shortened(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

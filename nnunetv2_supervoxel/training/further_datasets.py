@@ -10,18 +10,22 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
-from nnunetv2_supervoxel.training.dataset import PromptDataset
+from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
 
 
-def open_further_dataset(name_or_id: str, plans_name: str, configuration: str, image_channels: int) -> PromptDataset:
-    """All cases of another dataset that have supervoxels.
+def open_further_dataset(
+    name_or_id: str, plans_name: str, configuration: str, image_channels: int, labels: LabelUse = "never"
+) -> PromptDataset:
+    """All cases of another dataset that have something to train on.
 
     Args:
         name_or_id: "DatasetXXX_NAME" or its number.
         plans_name: of the plans that both datasets were preprocessed with, such as nnUNetPlans.
         configuration: of these plans, such as 3d_fullres.
         image_channels: what the network expects.
+        labels: whether real labels do for a case without supervoxels, see `PromptDataset`.
 
     Raises:
         UserError: there is no such dataset, plans or configuration; another number of channels; no supervoxels.
@@ -42,13 +46,11 @@ def open_further_dataset(name_or_id: str, plans_name: str, configuration: str, i
             f"the dataset on the command line has {image_channels}."
         )
     return PromptDataset(
-        folder / identifier, supervoxel_folder(folder, identifier), remedy=remedy(plans_manager, configuration)
+        folder / identifier,
+        supervoxel_folder(folder, identifier),
+        remedy=remedy(plans_manager, configuration),
+        labels=labels,
     )
-
-
-def count_image_channels(dataset_json: dict) -> int:
-    """Number of image channels that a dataset.json declares."""
-    return len(dataset_json.get("channel_names") or dataset_json["modality"])
 
 
 def remedy(plans_manager: PlansManager, configuration: str) -> str:

@@ -1,22 +1,17 @@
-"""Naming supervoxels without a prompt, so that features know what they lie in.
+"""Classes of supervoxels that nobody named.
 
-To outline what a prompt points at takes little notion of what it is. Here the network sees the image alone, and is to
-say of every voxel which class its supervoxel belongs to. Nobody gave these classes: they are clusters of supervoxels of
-similar place, size and shape over all cases (after Caron et al., 2018, who cluster what the network sees).
+They are clusters of supervoxels of similar place, size and shape over all cases (after Caron et al., 2018, who cluster
+what the network sees).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy.cluster.vq import kmeans2, vq
 from scipy.spatial import ConvexHull, QhullError
-from torch import nn
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
@@ -137,51 +132,6 @@ def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
     centres = np.array([(v.mean(axis=0) - low) / size - 0.5 for v in voxels])
     centres[:, _LEFT_RIGHT] = np.abs(centres[:, _LEFT_RIGHT])
     return np.hstack([centres, [v.std(axis=0) / size for v in voxels]])
-
-
-class NamingHeads(nn.Module):
-    """One output per class, and a first one for `OUTSIDE`, from the features of every stage of the network's decoder.
-
-    Part of the network while it trains, so that checkpoints and DDP know them; exports leave them out.
-
-    Args:
-        decoder: of nnU-Net's network.
-        classes: number of classes.
-    """
-
-    def __init__(self, decoder: nn.Module, classes: int) -> None:
-        super().__init__()
-        # nnU-Net's name for layers that -pretrained_weights needn't have.
-        self.seg_layers = nn.ModuleList(type(layer)(layer.in_channels, 1 + classes, 1) for layer in decoder.seg_layers)
-
-    def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Logits (b, 1 + classes, z, y, x) at every scale, finest first, from the stages' features, coarsest first."""
-        return [head(feature) for head, feature in zip(self.seg_layers, features, strict=True)][::-1]
-
-
-def naming_loss(usual: nn.Module) -> nn.Module:
-    """nnU-Net's loss, with or without deep supervision, but blind to what is `UNKNOWN`."""
-    loss = deepcopy(usual)
-    at_one_scale = getattr(loss, "loss", loss)
-    at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
-    return loss
-
-
-@contextmanager
-def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
-    """What modules inside a network put out while the network runs, in a list."""
-    outputs: list[torch.Tensor] = []
-    handles = [m.register_forward_hook(lambda _, __, output: outputs.append(output)) for m in modules]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def zero_of(tensors: Iterable[torch.Tensor]) -> torch.Tensor | int:
-    """0, with a gradient for all of them: DDP wants one for every weight in every step."""
-    return sum(tensor[:0].sum() for tensor in tensors)
 
 
 def make_classes(datasets: Sequence[PromptDataset], count: int) -> list[SupervoxelClasses]:

@@ -39,7 +39,8 @@ def test_defaults_are_those_of_the_design() -> None:
 def test_templates_are_valid(name: str) -> None:
     from nnunetv2_supervoxel import config
 
-    kind = config.PromptTrainingConfig if name == "prompt_training" else GenerationConfig
+    kinds = {"prompt_training": config.PromptTrainingConfig, "pretraining": config.PretrainingConfig}
+    kind = kinds.get(name, GenerationConfig)
     load_config(find_config(name), kind)
 
 
@@ -89,4 +90,4 @@ def test_an_unknown_template_names_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"no config file .*tinny.*nnUNet_preprocessed, .*tiny"):
         find_config("tinny")
     with pytest.raises(UserError, match=r"template's name: prompt_training\.$"):
-        find_config("tinny", "training")
+        find_config("tinny", "prompt_training")

@@ -1,20 +1,46 @@
-"""PromptTrainingConfig and its template."""
+"""Settings of the trainers, and their templates."""
 
 import pytest
 import yaml
 
-from nnunetv2_supervoxel.config import PromptTrainingConfig, find_config, load_config
+from nnunetv2_supervoxel.config import PretrainingConfig, PromptTrainingConfig, find_config, load_config
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.training.objectives import OBJECTIVES, find_objective
+from nnunetv2_supervoxel.training.objectives.base import Objective
+
+TEMPLATES = {"prompt_training": PromptTrainingConfig, "pretraining": PretrainingConfig}
 
 
-def test_the_template_shows_every_setting_with_its_default():
-    template = find_config("prompt_training")
-    assert set(yaml.safe_load(template.read_text())) == set(PromptTrainingConfig.model_fields)
-    assert load_config(template, PromptTrainingConfig) == PromptTrainingConfig()
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_template_shows_every_setting_with_its_default(name):
+    template, kind = find_config(name), TEMPLATES[name]
+    assert set(yaml.safe_load(template.read_text())) == set(kind.model_fields)
+    shown = load_config(template, kind).model_dump()
+    if name == "pretraining":  # the objective's own settings lie with the objective
+        objective = find_objective(shown["objective"])
+        assert objective.Settings(**shown.pop("objective_settings")) == objective.Settings()
+    assert shown == kind().model_dump(include=shown.keys())
 
 
-def test_every_setting_is_documented():
-    assert all(field.description for field in PromptTrainingConfig.model_fields.values())
+@pytest.mark.parametrize("kind", TEMPLATES.values())
+def test_every_setting_is_documented(kind):
+    assert all(field.description for field in kind.model_fields.values())
+
+
+def test_files_of_before_naming_had_its_own_trainer(tmp_path):
+    path = tmp_path / "training.yaml"
+    path.write_text("max_rounds: 3\nnaming_fraction: 0.0\nnaming_classes: 24")
+    assert load_config(path, PromptTrainingConfig) == PromptTrainingConfig(max_rounds=3)
+    path.write_text("naming_fraction: 1.0")
+    with pytest.raises(UserError, match="is wrong: 'naming_fraction' isn't a setting any more: train with -tr Super"):
+        load_config(path, PromptTrainingConfig)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives_are_found_by_name(name):
+    assert issubclass(find_objective(name), Objective)
+    with pytest.raises(UserError, match=f"no objective 'guessing'.*{name}"):
+        find_objective("guessing")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from nnInteractive.inference.inference_session import nnInteractiveInferenceSess
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.nninteractive import differences_in_the_session, export_nninteractive, inference_info
-from nnunetv2_supervoxel.export.trained_model import load_trained_model
 from nnunetv2_supervoxel.prompts.encoding import add_interaction
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.point import point_at
@@ -91,8 +90,8 @@ def test_the_session_computes_our_logits(session, trained):
     assert torch.allclose(seen.float(), ours, atol=2e-3)  # the session keeps interactions in half precision
     with torch.no_grad():
         logits = session.network(seen[None].float())
-    assert (logits - trained._predict(seen[None].float())).abs().max() < 1e-4
-    assert (logits - trained._predict(ours[None])).abs().max() < 2e-2 * logits.abs().max()
+    assert (logits - trained.predict(seen[None].float())).abs().max() < 1e-4
+    assert (logits - trained.predict(ours[None])).abs().max() < 2e-2 * logits.abs().max()
 
 
 def test_points_scribbles_lassos_undo_and_reset(session):
@@ -140,28 +139,10 @@ def test_what_the_session_does_otherwise_is_said(model):
 
 
 def test_a_model_that_never_saw_a_prompt_is_refused(model, tmp_path):
-    def trained_with(fraction):
-        return replace(model, prompts=model.prompts.model_copy(update={"naming_fraction": fraction}))
-
     with pytest.raises(UserError, match="trained without one prompt"):
-        export_nninteractive(trained_with(1.0), tmp_path / "out")
+        export_nninteractive(replace(model, prompts=None), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    export_nninteractive(trained_with(0.9), tmp_path / "out")
-
-
-def test_what_only_named_supervoxels_stays_behind(make_trainer, prompt_training, tmp_path):
-    prompt_training(naming_fraction=0.5)
-    trainer = make_trainer()
-    trainer.on_train_start()
-    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
-    assert any(name.startswith("naming.") for name in trainer.network.state_dict())
-    model = load_trained_model("997", "SupervoxelPromptTrainer", "nnUNetPlans", "3d_tiny", "all")
-    export_nninteractive(model, tmp_path / "exported")
-    session = nnInteractiveInferenceSession(device=torch.device("cpu"), do_autozoom=False)
-    session.initialize_from_trained_model_folder(str(tmp_path / "exported"))
-    loaded = session.network.state_dict()
-    assert set(loaded) == {name for name in trainer.network.state_dict() if not name.startswith("naming.")}
-    assert all(torch.equal(weight, trainer.network.state_dict()[name]) for name, weight in loaded.items())
+    export_nninteractive(model, tmp_path / "out")
 
 
 def test_nothing_is_overwritten(model, exported):

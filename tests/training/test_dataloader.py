@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
+from nnunetv2_supervoxel.training.objectives.naming import ClassSampler
 from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, UNKNOWN, make_classes
 
 SHAPE = (17, 25, 38)
@@ -284,7 +285,7 @@ def test_weights_between_datasets(folders, tmp_path):
 
 def naming_loader(folders, **settings):
     classes = make_classes([PromptDataset(*folders)], 3)
-    return loader(folders, classes=classes, **{"naming_fraction": 1.0, **settings})
+    return loader(folders, sampler=ClassSampler(classes), **settings)
 
 
 def is_named(classes):
@@ -328,13 +329,6 @@ def test_there_are_no_classes_of_nothing(folders):
         (folders[1] / f"{case}.pkl").write_bytes(pickle.dumps(rows))
     with pytest.raises(UserError, match="are empty"):
         make_classes([PromptDataset(*folders)], 24)
-
-
-def test_naming_and_prompts_by_fraction(folders):
-    batches = [
-        next(naming_loader(folders, naming_fraction=0.25, rng=np.random.default_rng(seed))) for seed in range(60)
-    ]
-    assert 5 <= sum("classes" in batch for batch in batches) <= 25
 
 
 def test_nnunets_augmentation_moves_image_and_supervoxels_alike(folders):

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -13,11 +12,11 @@ from nnunetv2.run.run_training import find_free_network_port, get_trainer_from_a
 from torch.nn.parallel import DistributedDataParallel
 
 
-def _worker(rank, port, results):
+def _worker(rank, port, results, name):
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     torch.manual_seed(rank)
-    trainer = get_trainer_from_args("997", "3d_tiny", "all", "SupervoxelPromptTrainer", device=torch.device("cpu"))
+    trainer = get_trainer_from_args("997", "3d_tiny", "all", name, device=torch.device("cpu"))
     trainer.initialize()
     # From here on what nnU-Net does on GPUs: its constructor would ask for CUDA if the group existed before.
     dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -34,7 +33,7 @@ def _worker(rank, port, results):
 
     trainer.on_validation_epoch_start()
     outputs = [trainer.validation_step(next(validation)) for _ in range(2)]
-    own = [entry[2] for output in outputs for entry in output["prompts"]]
+    own = [entry[2] for output in outputs for entry in output.get("prompts", [])]
     trainer.on_validation_epoch_end(outputs)
     trainer.perform_actual_validation()
     torch.save(
@@ -45,13 +44,23 @@ def _worker(rank, port, results):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("naming", [0.0, 0.5])
-def test_two_processes_train_one_network(prompt_training, tmp_path, naming):
-    results = prompt_training(max_rounds=3, naming_fraction=naming)
-    mp.spawn(_worker, (find_free_network_port(), Path(tmp_path)), nprocs=2)
-    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(2))
+def train_in_two_processes(folder, name):
+    mp.spawn(_worker, (find_free_network_port(), folder, name), nprocs=2)
+    one, two = (torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2))
     assert one["batch_size"] == two["batch_size"] == 1
     assert torch.equal(one["weights"], two["weights"])
+    return one, two
+
+
+def test_two_processes_train_one_network_without_prompts(pretraining, tmp_path):
+    pretraining()
+    one, two = train_in_two_processes(Path(tmp_path), "SupervoxelPretrainTrainer")
+    assert one["log"]["mean_fg_dice"] == two["log"]["mean_fg_dice"]
+
+
+def test_two_processes_train_one_network(prompt_training, tmp_path):
+    results = prompt_training(max_rounds=3)
+    one, two = train_in_two_processes(Path(tmp_path), "SupervoxelPromptTrainer")
     assert one["own"] != two["own"]
     for rank in (one, two):
         np.testing.assert_allclose(rank["log"]["dice_last_prompt"], [np.mean(one["own"] + two["own"])])

@@ -47,7 +47,7 @@ def test_the_session_predicts_what_the_trainer_does(session):
         interaction = draw(target, _middle_of(region), rng)
         add_interaction(channels, interaction, 0.9)
         _prompt(session, interaction, shape)
-        logits = trainer._predict(torch.cat((normalised, channels))[None])
+        logits = trainer.predict(torch.cat((normalised, channels))[None])
         expected = logits.argmax(1)[0]
         channels[0] = expected
         answer = session.interactions[0].float()

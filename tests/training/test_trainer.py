@@ -149,8 +149,8 @@ def test_settings_reach_the_trainer(make_trainer, prompt_training):
     assert trainer.batch_size == 3
     assert trainer.optimizer.param_groups[0]["lr"] == 0.5
     assert trainer.num_iterations_per_epoch == 11
-    assert trainer.user.kinds == ["box"]
-    assert trainer.user.point_radius == 2
+    assert trainer.objective.user.kinds == ["box"]
+    assert trainer.objective.user.point_radius == 2
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_step_runs_up_to_max_rounds_and_learns_from_the_last(make_trainer, pro
 def test_older_prompts_fade_during_a_step(make_trainer, prompt_training):
     prompt_training(max_rounds=3, interactions={"point": 1.0}, interaction_decay=0.5)
     trainer = make_trainer()
-    rounds = trainer._rounds(batch_with_cubes())
+    rounds = trainer.objective._rounds(batch_with_cubes())
     centres = []
     for _ in range(3):
         rounds.prompt()
@@ -256,7 +256,7 @@ def test_older_prompts_fade_during_a_step(make_trainer, prompt_training):
 
 
 def test_the_previous_prediction_is_shown_to_the_network(make_trainer):
-    rounds = make_trainer()._rounds(batch_with_cubes())
+    rounds = make_trainer().objective._rounds(batch_with_cubes())
     rounds.prompt()
     logits = torch.randn(2, 2, *PATCH)
     rounds.observe(logits)
@@ -296,7 +296,7 @@ def test_validation_dice_is_that_of_the_predictions(make_trainer):
             return [answers, answers[:, :, ::2, ::2, ::2]]
 
     trainer.network = Oracle()
-    trainer._val_samples = 0
+    trainer.objective._validated = 0
     output = trainer.validation_step(batch)
     np.testing.assert_allclose([entry[2] for entry in output["prompts"]], [2 / 3, 1.0])
     voxels = [6 * 10 * 15, 8 * 10 * 17]

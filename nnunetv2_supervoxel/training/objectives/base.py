@@ -1,0 +1,96 @@
+"""What the trainer asks an objective for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
+
+from nnunetv2_supervoxel.config import TrainingConfig
+from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
+from nnunetv2_supervoxel.training.sampling import Sampler
+
+if TYPE_CHECKING:
+    from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
+
+
+HEADS = "objective_heads"  # the network's attribute for an objective's heads, and so the prefix of their weights' names
+
+
+class NoSettings(Config):
+    """Of an objective that has no settings of its own."""
+
+
+class Objective(ABC):
+    """What a batch shows, which outputs the network gets for it, the loss, and the validation.
+
+    The trainer owns everything else: network, optimizer, schedule, loaders, checkpoints.
+
+    Args:
+        trainer: whose network learns. Until it is initialized, only its config, plans and device are there.
+        settings: the objective's own ones; an instance of `Settings`.
+
+    Attributes:
+        Settings: what settings under `objective_settings` must fit.
+        needs_features: whether it reads what modules inside the network put out. Such a network isn't compiled.
+        real_label_fraction: probability that the object of a place is a component of a real label.
+    """
+
+    Settings: ClassVar[type[Config]] = NoSettings
+    needs_features: ClassVar[bool] = False
+    real_label_fraction: float = 0.0
+
+    def __init__(self, trainer: SupervoxelTrainer[TrainingConfig], settings: Config | None = None) -> None:
+        self.trainer = trainer
+        self.settings = settings or self.Settings()
+
+    def label_use(self, training: bool) -> LabelUse:
+        """Whether cases without supervoxels count for their labels, in training or in validation."""
+        return "never"
+
+    @abstractmethod
+    def samplers(self, train: Sequence[PromptDataset], validation: PromptDataset) -> tuple[Sampler, Sampler]:
+        """What batches show: of training and of validation. Both are pickled for the loaders' workers.
+
+        Raises:
+            UserError: the datasets don't hold what is needed.
+        """
+
+    def heads(self, decoder: nn.Module) -> nn.Module | None:
+        """Layers that only this objective needs; they are trained with the network, and exports leave them out."""
+        return None
+
+    def loss(self, usual: nn.Module) -> nn.Module:
+        """The loss to train with, made of nnU-Net's."""
+        return usual
+
+    def notes(self) -> list[str]:
+        """What the log should say when a training begins."""
+        return []
+
+    def on_train_epoch_start(self, epoch: int) -> None:
+        """Called before an epoch's first step."""
+        return
+
+    @abstractmethod
+    def train_step(self, batch: dict) -> dict:
+        """One step on a batch; ends in `trainer.step`, whose result it returns."""
+
+    def on_validation_epoch_start(self) -> None:
+        """Called before an epoch's first validation batch."""
+        return
+
+    @abstractmethod
+    def validation_step(self, batch: dict) -> dict:
+        """Validate one batch without gradients: what nnU-Net's `validation_step` returns, and more if wanted."""
+
+    def on_validation_epoch_end(self, outputs: list[dict]) -> None:
+        """Log and take out of the outputs what nnU-Net doesn't know."""
+        return
+
+    def validate(self) -> None:
+        """The final validation, on whole cases."""
+        self.trainer.print_to_log_file("This objective has no final validation.")

@@ -1,0 +1,125 @@
+"""Naming supervoxels without a prompt, so that features know what they lie in.
+
+To outline what a prompt points at takes little notion of what it is. Here the network sees the image alone. Of every
+voxel it must say which class its supervoxel belongs to (see `supervoxel_classes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.training.dataset import PromptDataset
+from nnunetv2_supervoxel.training.features import outputs_of, zero_of
+from nnunetv2_supervoxel.training.objectives.base import Objective
+from nnunetv2_supervoxel.training.rounds import without_prompts
+from nnunetv2_supervoxel.training.sampling import Place, Sampler, Scales, finest, to_device
+from nnunetv2_supervoxel.training.supervoxel_classes import UNKNOWN, SupervoxelClasses, make_classes
+
+
+class NamingSettings(Config):
+    """Settings of the objective `naming`."""
+
+    classes: Annotated[int, Field(ge=2)] = 24
+    """Classes to name: clusters of supervoxels by place, size and shape, so many in each dataset."""
+
+
+class ClassSampler(Sampler):
+    """Shows the class of every voxel, as "classes".
+
+    Args:
+        classes: of the supervoxels of each dataset.
+    """
+
+    name = "classes"
+
+    def __init__(self, classes: Sequence[SupervoxelClasses]) -> None:
+        self.classes = classes
+
+    def segmentation(self, place: Place) -> np.ndarray:
+        """The classes of all voxels, see `SupervoxelClasses.patch`."""
+        return self.classes[place.dataset].patch(place.case, place.bounds)
+
+
+class NamingHeads(nn.Module):
+    """One output per class, and a first one for `OUTSIDE`, from the features of every stage of the network's decoder.
+
+    Args:
+        decoder: of nnU-Net's network.
+        classes: number of classes.
+    """
+
+    def __init__(self, decoder: nn.Module, classes: int) -> None:
+        super().__init__()
+        # nnU-Net's name for layers that -pretrained_weights needn't have.
+        self.seg_layers = nn.ModuleList(type(layer)(layer.in_channels, 1 + classes, 1) for layer in decoder.seg_layers)
+
+    def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Logits (b, 1 + classes, z, y, x) at every scale, finest first, from the stages' features, coarsest first."""
+        return [head(feature) for head, feature in zip(self.seg_layers, features, strict=True)][::-1]
+
+
+class Naming(Objective):
+    """nnU-Net's loss on the classes of all voxels in sight."""
+
+    Settings = NamingSettings
+    settings: NamingSettings
+    needs_features = True
+
+    def samplers(self, train: Sequence[PromptDataset], validation: PromptDataset) -> tuple[Sampler, Sampler]:
+        """Classes are made of the training's supervoxels; validation cases belong to the first dataset."""
+        classes = make_classes(train, self.settings.classes)
+        return ClassSampler(classes), ClassSampler(classes[:1])
+
+    def heads(self, decoder: nn.Module) -> nn.Module:
+        """`NamingHeads` for the classes of all datasets."""
+        return NamingHeads(decoder, self.settings.classes * (1 + len(self.trainer.config.datasets)))
+
+    def loss(self, usual: nn.Module) -> nn.Module:
+        """nnU-Net's loss, with or without deep supervision, but blind to what is `UNKNOWN`."""
+        loss = deepcopy(usual)
+        at_one_scale = getattr(loss, "loss", loss)
+        at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
+        return loss
+
+    def train_step(self, batch: dict) -> dict:
+        """One step of nnU-Net's, on the classes in place of the network's own outputs."""
+        network, blind_loss = self.trainer.bare_network, self.trainer.loss
+        with outputs_of(network.decoder.stages) as features:
+
+            def loss(_: Scales, classes: Scales) -> torch.Tensor:
+                named = self._supervised(network.objective_heads(features))
+                return blind_loss(named, classes) + zero_of(network.parameters())  # its own outputs learn nothing
+
+            image = to_device(batch["data"], self.trainer.device)
+            return self.trainer.step(without_prompts(image), batch["classes"], loss)
+
+    def validation_step(self, batch: dict) -> dict:
+        """Loss, and hits and mistakes of every class."""
+        network, classes = self.trainer.bare_network, to_device(batch["classes"], self.trainer.device)
+        with outputs_of(network.decoder.stages) as features:
+            self.trainer.forward(without_prompts(to_device(batch["data"], self.trainer.device)))
+        with self.trainer.autocast(), torch.no_grad():
+            named = network.objective_heads(features)
+            loss = self.trainer.loss(self._supervised(named), classes)
+        true, said, count = finest(classes)[:, 0].long(), named[0].argmax(1), named[0].shape[1]
+        pairs = torch.bincount((true * count + said)[true != UNKNOWN], minlength=count**2)
+        pairs = pairs.reshape(count, count).cpu().numpy()  # voxels by true and by named class
+        tp = pairs.diagonal()[1:]
+        fp, fn = pairs.sum(axis=0)[1:] - tp, pairs.sum(axis=1)[1:] - tp
+        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}
+
+    def validate(self) -> None:
+        """Nothing but a line in the log: without a prompt there is no object to outline."""
+        self.trainer.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
+
+    def _supervised(self, outputs: list[torch.Tensor]) -> Scales:
+        """What nnU-Net's loss looks at: all scales, or the finest alone without deep supervision."""
+        return outputs if self.trainer.enable_deep_supervision else outputs[0]

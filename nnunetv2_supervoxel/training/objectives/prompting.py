@@ -1,0 +1,177 @@
+"""Segmenting what simulated users point at, over several rounds of corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from batchgenerators.utilities.file_and_folder_operations import save_json
+
+from nnunetv2_supervoxel.config import InteractionKind, PromptTrainingConfig
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.prompts.user import SimulatedUser
+from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
+from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
+from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
+from nnunetv2_supervoxel.training.objectives.base import Objective
+from nnunetv2_supervoxel.training.ranks import gathered, share_of_rank
+from nnunetv2_supervoxel.training.rounds import InteractionRounds
+from nnunetv2_supervoxel.training.sampling import Sampler, finest, to_device
+
+if TYPE_CHECKING:
+    from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
+
+
+class Prompting(Objective):
+    """nnU-Net's loss on the object that a user points at, after the last of several interactions.
+
+    Attributes:
+        user: who prompts.
+    """
+
+    trainer: SupervoxelTrainer[PromptTrainingConfig]
+
+    def __init__(self, trainer: SupervoxelTrainer[PromptTrainingConfig]) -> None:
+        super().__init__(trainer)
+        config = trainer.config
+        self.real_label_fraction = config.real_label_fraction
+        trainer.logger.local_logger = PromptLogger(trainer.logger.local_logger.verbose)
+        cv2.setNumThreads(0)  # users draw on slices so small that waking a thread takes longer than the work
+        self.user = SimulatedUser(config.interactions, config.point_radius)
+        self._users_rng = np.random.default_rng()
+        self._rounds_rng = np.random.default_rng(0)
+        self._validated = 0  # samples of this epoch
+
+    def label_use(self, training: bool) -> LabelUse:
+        """Labels count where the config asks for them, and in a validation where no case has supervoxels."""
+        if self.real_label_fraction:
+            return "also"
+        return "never" if training else "instead"
+
+    def samplers(self, train: Sequence[PromptDataset], validation: PromptDataset) -> tuple[Sampler, Sampler]:
+        """The object's mask, for both."""
+        return Sampler(), Sampler()
+
+    def notes(self) -> list[str]:
+        """Whether nnInteractive's session will show the network other intensities than the training."""
+        configuration = self.trainer.configuration_manager
+        schemes = set(configuration.normalization_schemes)
+        if schemes == {"ZScoreNormalization"} and not any(configuration.use_mask_for_norm):
+            return []
+        return [
+            "nnInteractive's session z-scores every image as a whole. This dataset is normalised otherwise "
+            f"({', '.join(sorted(schemes))}), so there the network will meet other intensities than in training."
+        ]
+
+    def on_train_epoch_start(self, epoch: int) -> None:
+        """All ranks draw the same numbers of rounds, so that none waits for the others."""
+        self._rounds_rng = np.random.default_rng(epoch)
+
+    def train_step(self, batch: dict) -> dict:
+        """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient."""
+        rounds = self._rounds(batch)
+        rounds.prompt()
+        for _ in range(int(self._rounds_rng.integers(self.trainer.config.max_rounds))):
+            rounds.observe(self.trainer.predict(rounds.input))
+            rounds.prompt()
+        return self.trainer.step(rounds.input, batch["target"], self.trainer.loss)
+
+    def on_validation_epoch_start(self) -> None:
+        """Ranks start at different types."""
+        self._validated = self.trainer.local_rank
+
+    def validation_step(self, batch: dict) -> dict:
+        """`max_rounds` rounds, each sample with one interaction type throughout, the types in turn.
+
+        Returns:
+            What nnU-Net's returns, after the last round, and "prompts": per sample (type, Dice after the first prompt,
+            Dice after the last).
+        """
+        known = self.user.kinds
+        kinds = [known[(self._validated + i) % len(known)] for i in range(len(batch["data"]))]
+        self._validated += len(kinds)
+        rounds = self._rounds(batch, kinds)
+        target = to_device(batch["target"], self.trainer.device)
+        curve = []
+        for _ in range(self.trainer.config.max_rounds):
+            rounds.prompt()
+            output = self.trainer.forward(rounds.input)
+            rounds.observe(finest(output))
+            curve.append(rounds.dice())
+        with self.trainer.autocast():
+            loss = self.trainer.loss(output, target)
+        logits = finest(output)
+        hit = (logits[:, 1] > logits[:, 0], finest(target)[:, 0] > 0)
+        tp, fp, fn = (np.array([int(x.sum())]) for x in (hit[0] & hit[1], hit[0] & ~hit[1], ~hit[0] & hit[1]))
+        prompts = list(zip(kinds, curve[0].tolist(), curve[-1].tolist(), strict=True))
+        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "prompts": prompts}
+
+    def on_validation_epoch_end(self, outputs: list[dict]) -> None:
+        """Log Dice by interaction type. nnU-Net's pseudo Dice is the one after the last prompt."""
+        prompts = gathered([entry for output in outputs for entry in output.pop("prompts")])
+        text = []
+        for kind in (None, *KINDS):
+            scores = np.array([entry[1:] for entry in prompts if kind in (None, entry[0])]).reshape(-1, 2)
+            means = scores.mean(axis=0) if len(scores) else np.full(2, np.nan)
+            for moment, mean in zip(MOMENTS, means, strict=True):
+                self.trainer.logger.log(metric_name(moment, kind), float(mean), self.trainer.current_epoch)
+            if len(scores):
+                text.append(f"{kind or 'all'} {means[0]:.3f} -> {means[1]:.3f}")
+        self.trainer.print_to_log_file(f"Dice after 1 -> {self.trainer.config.max_rounds} prompts: {', '.join(text)}")
+
+    def validate(self) -> None:
+        """Curves of Dice over interactions for every object of the validation cases.
+
+        Writes ``validation/summary.json`` and ``validation/dice_over_interactions.png``.
+
+        Raises:
+            UserError: not one case could be validated.
+        """
+        dataset = self.trainer.open_validation_dataset()
+        results = {}
+        for name in share_of_rank(dataset.identifiers):
+            results[name] = self._evaluate(dataset, name)
+            self.trainer.print_to_log_file(f"validated {name}: {len(results[name])} objects")
+        results = dict(sorted(gathered(list(results.items()))))
+        if not any(results.values()):
+            raise UserError("Not one case could be validated; the log says why.")
+        if self.trainer.local_rank == 0:
+            self._report(summarise(results, self.trainer.config.validation_interactions))
+
+    def _rounds(self, batch: dict, kinds: Sequence[InteractionKind] | None = None) -> InteractionRounds:
+        image, target = to_device(batch["data"], self.trainer.device), finest(batch["target"])
+        decay = self.trainer.config.interaction_decay
+        return InteractionRounds(image, target, self.user, decay, self._users_rng, kinds)
+
+    def _evaluate(self, dataset: PromptDataset, name: str) -> list[ObjectResult]:
+        """A case's results; none, and a line in the log, if it can't be read."""
+        try:
+            return evaluate_case(
+                dataset.open_case(name),
+                self.trainer.predict,
+                self.user,
+                self.trainer.config,
+                self.trainer.configuration_manager.patch_size,
+                self.trainer.device,
+                self.trainer.real_label_manager.ignore_label,
+            )
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (UserError, RuntimeError, ValueError, OSError) as error:
+            self.trainer.print_to_log_file(f"WARNING: {name} is left out of the validation: {error}")
+            return []
+
+    def _report(self, summary: dict) -> None:
+        folder = Path(self.trainer.output_folder) / "validation"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_json(summary, str(folder / "summary.json"), sort_keys=False)
+        plot_curves(summary, folder / "dice_over_interactions.png")
+        for source, mean in summary["mean"].items():
+            curve = ", ".join(f"{value:.3f}" for value in mean["dice"])
+            self.trainer.print_to_log_file(f"Mean Dice over interactions, {mean['objects']} {source}s: {curve}")
+            self.trainer.logger.log_summary(f"final_val/{source}_dice", mean["dice"][-1])
+        self.trainer.print_to_log_file(f"Validation complete: {folder / 'summary.json'}")

@@ -1,0 +1,114 @@
+"""From a place in a case to a sample, and from samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase
+
+Scales = torch.Tensor | list[torch.Tensor]  # one tensor, or for deep supervision several, finest first
+View = tuple[np.ndarray, np.ndarray]  # image, float32 (c, z, y, x), and segmentation, int16 (k, z, y, x)
+AugmentedView = tuple[torch.Tensor, Scales]  # the same after augmentation
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A patch around an object, before its image is read.
+
+    Attributes:
+        dataset: index of the dataset.
+        case: the case, opened.
+        bounds: of the patch, as read for augmentation.
+        target: boolean (*patch), the object.
+        final_patch_size: (z, y, x) in voxels, the part in the middle that augmentation leaves.
+    """
+
+    dataset: int
+    case: PromptCase
+    bounds: Bounds
+    target: np.ndarray
+    final_patch_size: tuple[int, ...]
+
+    @cached_property
+    def voxels(self) -> int:
+        """How many of the object's voxels lie in the middle part."""
+        starts = [(size - final) // 2 for size, final in zip(self.target.shape, self.final_patch_size, strict=True)]
+        middle = tuple(slice(a, a + final) for a, final in zip(starts, self.final_patch_size, strict=True))
+        return int(np.count_nonzero(self.target[middle]))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One entry of a batch.
+
+    Attributes:
+        content: what it adds to the batch, by name.
+        voxels: how much of what is to be learned is left after augmentation.
+    """
+
+    content: dict[str, Scales | str]
+    voxels: int
+
+
+class Sampler:
+    """Makes samples of places: here the image, and the object's mask as "target".
+
+    Objectives that need something else make a class of their own. Samplers run in the loader's worker processes, so
+    they must be picklable.
+    """
+
+    name = "target"  # of the segmentation in a batch
+
+    def segmentation(self, place: Place) -> np.ndarray:
+        """What is to be learned at a place: (*patch), 0 where there is nothing."""
+        return place.target
+
+    def read(self, place: Place, mark_outside: bool) -> list[View]:
+        """What is read of a case, to be augmented: here one view, with one segmentation.
+
+        Args:
+            place: where.
+            mark_outside: write -1 into the segmentation where nnU-Net's nonzero mask ends.
+
+        Raises:
+            Exception: whatever reading the case's files raises.
+        """
+        segmentation = self.segmentation(place).astype(np.int16)[None]
+        if mark_outside:
+            segmentation[(segmentation == 0) & place.case.outside_patch(place.bounds)] = -1
+        return [(place.case.image_patch(place.bounds), segmentation)]
+
+    def sample(self, place: Place, views: Sequence[AugmentedView]) -> Sample:
+        """The augmented views of a place as a sample."""
+        ((image, segmentation),) = views
+        voxels = int(np.count_nonzero(finest(segmentation).numpy() > 0))
+        return Sample({"data": image, self.name: segmentation, "keys": place.case.name}, voxels)
+
+    def batch(self, samples: Sequence[Sample]) -> dict:
+        """Stack tensors, and list everything else, by name."""
+        return {name: _stacked([sample.content[name] for sample in samples]) for name in samples[0].content}
+
+
+def finest(scales: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """Of targets or outputs for deep supervision those at full resolution; others are that already."""
+    return scales if isinstance(scales, torch.Tensor) else scales[0]
+
+
+def to_device(data: Scales, device: torch.device) -> Scales:
+    """Tensors on the training's device."""
+    if isinstance(data, list):
+        return [part.to(device, non_blocking=True) for part in data]
+    return data.to(device, non_blocking=True)
+
+
+def _stacked(values: list) -> Scales | list[str]:
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values)
+    if isinstance(values[0], list):
+        return [torch.stack(scale) for scale in zip(*values, strict=True)]
+    return values
