@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import demo_dataset
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -19,8 +19,11 @@ from nnunetv2_supervoxel.generation.sam.keyframes import draw_keyframes
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 from nnunetv2_supervoxel.randomness import case_generator
 
+sys.path.append(str(Path(__file__).parents[1]))
+import demo_dataset
+
 SHAPES = ((40, 96, 112), (48, 80, 128), (56, 112, 88))
-HELD_OUT = 900_000  # first seed; the training script draws its own from 0 up, validation from 800,000
+HELD_OUT = 900_000  # first seed; train.py draws its own from 0 up, validation from 800,000
 LARGE = 150  # pixels on the keyframe slice that make an object one which should be found
 LONG = 5  # slices
 
@@ -33,7 +36,7 @@ class PhantomResult:
         shape: of the phantom.
         keyframe: slice on which SAM was asked.
         ious: per supervoxel, the best 3D IoU with a true object.
-        keyframe_ious: per supervoxel, the best 2D IoU with a true object on the keyframe: what SAM alone is good for.
+        keyframe_ious: per supervoxel, the best 2D IoU with a true object on the keyframe. This is what SAM alone does.
         found: of the large true objects, how many have a supervoxel of 3D IoU 0.5 or better.
         large: number of true objects with more than 150 pixels on the keyframe.
     """
@@ -86,7 +89,7 @@ def evaluate_phantom(generator: SupervoxelGenerator, seed: int) -> PhantomResult
 
 
 def compare(phantom: Phantom, found: SupervoxelSet, keyframe: int) -> PhantomResult:
-    """Every supervoxel with its best true object, every large true object with its best supervoxel."""
+    """Compare every supervoxel with its best true object, and every large true object with its best supervoxel."""
     masks = found.to_array().astype(bool)
     objects = np.stack([known for known in phantom.objects if known.any()])
     volume = iou_table(masks, objects)
@@ -132,13 +135,13 @@ def summarise(phantoms: list[PhantomResult], brains: list[list[int]]) -> dict[st
 
 
 def _keyframe(config: GenerationConfig, found: SupervoxelSet, name: str) -> int:
-    """Where SAM was asked; if it proposed nothing anywhere, the slice where it was asked first."""
+    """The slice where SAM was asked. If there are no supervoxels, it is drawn again: the slice that was tried first."""
     if len(found):
         return found.supervoxels[0].keyframe
     drawn = draw_keyframes(
         found.shape[config.axis[0]], config.max_keyframes, case_generator(config.seed, name, "keyframe")
     )
-    return int(next(iter(drawn)))
+    return drawn[0]
 
 
 def _mean(values: list[float]) -> float:
