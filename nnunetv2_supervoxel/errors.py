@@ -24,3 +24,9 @@ def tell_user_errors_plainly() -> None:
             tell_others(kind, error, traceback)
 
     sys.excepthook = tell
+
+
+def last_line(error: Exception) -> str:
+    """What another package says of its error, in one line: many say first where, and last what."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

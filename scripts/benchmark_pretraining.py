@@ -41,7 +41,7 @@ from small_training import CONFIGURATION, add_configuration, environment, number
 
 from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.files.volumes import open_preprocessed
+from nnunetv2_supervoxel.files.preprocessed import open_preprocessed
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 
 TARGET = "Dataset984_Structures"

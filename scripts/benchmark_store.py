@@ -19,7 +19,7 @@ import numpy as np
 from benchmarking import parser, report
 from scipy import ndimage
 
-from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files import class_locations, supervoxel_files
 from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
@@ -55,14 +55,14 @@ def measure_locations(folder: Path, array: np.ndarray, supervoxels: SupervoxelSe
     usual, ours, again = _medians(
         repetitions,
         lambda: write_usual_locations(folder / "usual.pkl", array),
-        lambda: supervoxel_files._write_locations(path, CASE, supervoxels),
+        lambda: write_our_locations(path, supervoxels),
         lambda: supervoxel_files.rewrite_locations(folder, CASE),
     )
     agreement = compare_locations(
         supervoxel_files.read_locations(folder, CASE), array
     )  # of the last one to write: the rewrite
     before = path.read_bytes()
-    supervoxel_files._write_locations(path, CASE, supervoxels)
+    write_our_locations(path, supervoxels)
     if path.read_bytes() != before:
         raise SystemExit("generation and rewrite do not give the same class locations")
     return [
@@ -71,12 +71,18 @@ def measure_locations(folder: Path, array: np.ndarray, supervoxels: SupervoxelSe
     ]
 
 
+def write_our_locations(path: Path, supervoxels: SupervoxelSet) -> None:
+    """As generation does."""
+    masks = ((supervoxel.packed, supervoxel.origin) for supervoxel in supervoxels.supervoxels)
+    class_locations.write_locations(path, class_locations.locations_of(masks, CASE))
+
+
 def write_usual_locations(path: Path, array: np.ndarray) -> None:
     """Search the whole volume for every supervoxel, then sample as nnU-Net does."""
     locations, rng = {}, np.random.default_rng(0)
     for channel in range(len(array)):
         inside = np.argwhere(array[channel] == 1)
-        wanted = max(supervoxel_files.MIN_LOCATIONS, int(np.ceil(len(inside) * supervoxel_files.MIN_LOCATIONS_SHARE)))
+        wanted = max(class_locations.MIN_LOCATIONS, int(np.ceil(len(inside) * class_locations.MIN_LOCATIONS_SHARE)))
         if len(inside) > wanted:
             inside = inside[rng.choice(len(inside), wanted, replace=False)]
         locations[channel + 1] = np.insert(inside, 0, channel, axis=1)
@@ -92,7 +98,7 @@ def compare_locations(locations: dict[int, np.ndarray], array: np.ndarray) -> st
     whole = sampled = 0
     for channel in range(len(array)):
         rows, plain = locations[channel + 1], np.insert(np.argwhere(array[channel] == 1), 0, channel, axis=1)
-        wanted = max(supervoxel_files.MIN_LOCATIONS, int(np.ceil(len(plain) * supervoxel_files.MIN_LOCATIONS_SHARE)))
+        wanted = max(class_locations.MIN_LOCATIONS, int(np.ceil(len(plain) * class_locations.MIN_LOCATIONS_SHARE)))
         if len(plain) <= wanted:
             agree, whole = np.array_equal(rows, plain), whole + 1
         else:

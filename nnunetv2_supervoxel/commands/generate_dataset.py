@@ -58,7 +58,7 @@ def generate_dataset_command() -> int:
     _check_running(parser, arguments)
     share_machine()
 
-    from nnunetv2_supervoxel.files.volumes import locate_dataset
+    from nnunetv2_supervoxel.files.preprocessed import locate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
     from nnunetv2_supervoxel.runners.serial import generate_dataset
 
@@ -126,7 +126,7 @@ def save_locations_command() -> int:
     if arguments.np < 1:
         parser.error("-np must be at least 1")
 
-    from nnunetv2_supervoxel.files.class_locations import rewrite_folder
+    from nnunetv2_supervoxel.files.supervoxel_files import rewrite_folder
 
     done, failures = rewrite_folder(arguments.supervoxel_folder, arguments.np)
     return _finish_with(failures, f"{done} of {done + len(failures)} cases have class locations now.")

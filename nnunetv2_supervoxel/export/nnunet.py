@@ -14,7 +14,7 @@ from nnunetv2_supervoxel.export.trained_model import (
     shapes_of,
 )
 from nnunetv2_supervoxel.export.weights import channels_for, pretrained_weights, write_checkpoint
-from nnunetv2_supervoxel.files.volumes import dataset_folder
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
 
 _NOT_TRANSFERRED = ".seg_layers."  # nnU-Net leaves the layers that depend on the number of classes as they are
 

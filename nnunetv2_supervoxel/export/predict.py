@@ -25,9 +25,8 @@ from nnunetv2_supervoxel.export.prompt_file import (
     voxel_indices,
 )
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
-from nnunetv2_supervoxel.files.raw_dataset import ENDINGS
-from nnunetv2_supervoxel.files.volumes import find_images, read_channels
-from nnunetv2_supervoxel.training.further_datasets import count_image_channels
+from nnunetv2_supervoxel.files.preprocessed import count_image_channels
+from nnunetv2_supervoxel.files.volumes import NNUNET_ENDINGS, find_images, read_channels
 
 if TYPE_CHECKING:
     from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
@@ -54,7 +53,7 @@ def predict_folder(
     if images.resolve() == output.resolve():
         raise UserError(f"Masks in {output} could replace the images there; choose another folder for the output.")
     wanted = load_prompts(prompts)
-    found = find_images(images, ENDINGS)
+    found = find_images(images, NNUNET_ENDINGS)
     session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     channels = count_image_channels(session.dataset_json)
     output.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ import torch
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.trained_model import TrainedModel, Weights, network_shapes
-from nnunetv2_supervoxel.files.volumes import dataset_folder
-from nnunetv2_supervoxel.training.further_datasets import count_image_channels
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
+from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 
 _LEAKY_SLOPE = 1e-2  # that nnU-Net initialises for
 

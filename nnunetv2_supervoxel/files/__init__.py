@@ -1,1 +1,1 @@
-"""What is on disk: images, supervoxels, class locations, raw datasets."""
+"""What is on disk: images, nnU-Net's folders, supervoxels, class locations."""

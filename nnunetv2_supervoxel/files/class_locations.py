@@ -1,40 +1,158 @@
-"""Class locations of a whole folder, in several processes."""
+"""Class locations: voxels of every supervoxel, as nnU-Net samples, stores and reads those of its classes.
+
+A file is a pickle, ``{"class_locations": {1: array, ..., n: array}}``, with integer (k, 4) rows of (channel, z, y, x).
+"""
 
 from __future__ import annotations
 
+import os
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.files.supervoxel_files import list_cases, rewrite_locations
+from nnunetv2_supervoxel.files.supervoxel_arrays import open_array, read_masks
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+from nnunetv2_supervoxel.randomness import case_generator
+
+# nnU-Net's own figures: at least so many voxels of a class, or this share of them.
+MIN_LOCATIONS = 10_000
+MIN_LOCATIONS_SHARE = 0.01
 
 
-def rewrite_folder(folder: Path, processes: int) -> tuple[int, dict[str, str]]:
-    """Write the pickle of every array in `folder` anew.
+def locations_of(masks: Iterable[tuple[PackedMask, Sequence[int]]], case: str) -> dict[int, np.ndarray]:
+    """Class locations {1: rows, ..., n: rows} of a case.
+
+    They follow from the masks and the case's name. So a rewrite gives what generation gave.
+
+    Args:
+        masks: of every supervoxel: boolean (z, y, x), and the voxel index (z, y, x) at which it begins.
+        case: case identifier.
+    """
+    rng = case_generator(0, case, "class locations")
+    return {channel + 1: sample_locations(*mask, channel, rng) for channel, mask in enumerate(masks)}
+
+
+def sample_locations(mask: PackedMask, origin: Sequence[int], channel: int, rng: np.random.Generator) -> np.ndarray:
+    """Voxels of one supervoxel as nnU-Net samples a class's: all of up to 10,000, else 10,000 or 1 % of them.
+
+    Args:
+        mask: boolean (z, y, x).
+        origin: voxel index (z, y, x) in the volume at which the mask begins.
+        channel: value of the first column.
+        rng: draws the sample.
 
     Returns:
-        How many were written, and for every case that failed the reason.
+        int64 (k, 4) rows of (channel, z, y, x) in the volume, in scan order, no row twice.
+    """
+    count = mask.count()
+    wanted = min(count, max(MIN_LOCATIONS, int(np.ceil(count * MIN_LOCATIONS_SHARE))))
+    chosen = np.arange(count) if wanted == count else np.sort(rng.choice(count, wanted, replace=False, shuffle=False))
+    rows = np.empty((len(chosen), 4), np.int64)
+    rows[:, 0] = channel
+    passed = 0  # voxels of the mask in earlier slabs
+    for start, slab in mask.slabs():
+        inside = np.flatnonzero(slab)
+        first, last = np.searchsorted(chosen, (passed, passed + len(inside)))
+        voxels = np.unravel_index(inside[chosen[first:last] - passed], slab.shape)
+        begin = (start + origin[0], *origin[1:])
+        rows[first:last, 1:] = np.stack(voxels, axis=1) + begin
+        passed += len(inside)
+    return rows
+
+
+def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
+    """Write a file, which appears whole."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_bytes(pickle.dumps({"class_locations": dict(locations)}, protocol=4))
+    os.replace(aside, path)
+
+
+def read_locations(path: Path) -> dict[int, np.ndarray]:
+    """Class locations {1: rows, ..., n: rows}, rows integer (k, 4) of (channel, z, y, x).
+
+    The older tool's layout is read too: a list with one {1: (k, 3) array} per supervoxel.
 
     Raises:
-        UserError: there is no such folder, or no array in it.
+        UserError: the file is missing, damaged, or holds anything but arrays in one of the two layouts.
     """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
-    cases = list_cases(folder)
-    if not cases:
-        raise UserError(f"{folder} holds no supervoxel array (.b2nd); generate supervoxels first.")
+    try:
+        with path.open("rb") as file:
+            content = _ArrayUnpickler(file).load()
+        if isinstance(content, list):
+            return {i + 1: _with_channel(entry[1], i) for i, entry in enumerate(content)}
+        return {int(key): _with_channel(rows, int(key) - 1) for key, rows in content["class_locations"].items()}
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(
+            f"{path} can't be read as class locations ({error}); write it again with "
+            f"'SuperVoxel_save_fg_location -supervoxel_folder {path.parent}'."
+        ) from error
+
+
+def rewrite_locations(array: Path, path: Path, case: str) -> int:
+    """Write a file anew from the case's array; the number of supervoxels found there.
+
+    Args:
+        array: file with the masks, see `open_array`.
+        path: file to write.
+        case: case identifier.
+
+    Raises:
+        UserError: the array is missing, damaged or truncated.
+    """
+    masks = open_array(array)
+    try:
+        locations = locations_of(read_masks(masks), case)
+    except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
+        raise UserError(f"{array} is damaged ({error}); generate the case again.") from error
+    write_locations(path, locations)
+    return len(locations)
+
+
+def rewrite_many(files: Mapping[str, tuple[Path, Path]], processes: int) -> dict[str, str]:
+    """`rewrite_locations` for many cases, in several processes.
+
+    Args:
+        files: by case: its array, and the file to write.
+        processes: how many at most.
+
+    Returns:
+        For every case that failed the reason.
+    """
     failures: dict[str, str] = {}
     # Forking a process that has loaded PyTorch or blosc2 threads can deadlock, so workers start afresh.
-    with ProcessPoolExecutor(min(processes, len(cases)), get_context("spawn")) as pool:
-        futures = {case: pool.submit(rewrite_locations, folder, case) for case in cases}
-        for case in tqdm(cases, desc="class locations", unit="case"):
+    with ProcessPoolExecutor(min(processes, len(files)), get_context("spawn")) as pool:
+        futures = {case: pool.submit(rewrite_locations, *paths, case) for case, paths in files.items()}
+        for case, future in tqdm(futures.items(), desc="class locations", unit="case"):
             try:
-                futures[case].result()
+                future.result()
             except UserError as error:
                 failures[case] = str(error)
             except Exception as error:  # one bad case must not stop the others
                 failures[case] = f"unexpected {type(error).__name__}: {error}"
-    return len(cases) - len(failures), failures
+    return failures
+
+
+def _with_channel(rows: object, channel: int) -> np.ndarray:
+    """Rows as (k, 4), checked; (k, 3) rows of the older layout get their channel."""
+    array = np.asarray(rows)
+    if array.ndim != 2 or array.shape[1] not in (3, 4) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"expected integer rows of 3 or 4 columns, got {array.dtype} {array.shape}")
+    return np.insert(array, 0, channel, axis=1) if array.shape[1] == 3 else array
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles plain containers and numpy arrays, and refuses everything else: a pickle can run any code."""
+
+    _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+    _NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
+
+    def find_class(self, module: str, name: str) -> object:
+        if module in self._MODULES and name in self._NAMES:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which class locations never need")

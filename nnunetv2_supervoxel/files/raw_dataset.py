@@ -11,27 +11,27 @@ from collections import Counter
 from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813
-from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.files.volumes import find_images, read_channels
+from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
+from nnunetv2_supervoxel.files.volumes import NNUNET_ENDINGS, find_images, read_channels
 
-# Of 3D images in a single file, which nnU-Net reads through SimpleITK.
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
-IGNORE = 2  # nnU-Net wants it after at least one label
+Channels = list[tuple[int, Path]]  # of one case: number and file of each
+
+IGNORE = 2  # of the labels; nnU-Net wants at least one other label below it
 
 
 def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tuple[Path, int, dict[str, str]]:
     """Make ``nnUNet_raw/DatasetXXX_NAME`` of a folder of 3D images: links, label files, dataset.json.
 
-    nnU-Net wants labels, and its fingerprint some that are not 0; these say "ignore", its word for unknown, everywhere.
-    Its channel is called "image", which nnU-Net z-scores: normalisation by dataset statistics ("CT") needs labelled
-    voxels, and nnInteractive's session z-scores too.
+    nnU-Net wants labels, and its fingerprint wants some that are not 0. Every voxel of these labels says "ignore",
+    nnU-Net's word for unknown. The channel is called "image", so that nnU-Net z-scores it, as nnInteractive's session
+    does. Normalisation by dataset statistics ("CT") would need labelled voxels.
 
     Args:
-        folder: 3D images, all with one ending: one per case, or as in nnU-Net CASE_0000, CASE_0001, ... for the
-            channels of one. Cases with another number of channels than most are left out.
+        folder: 3D images, all with one ending. There is one per case, or CASE_0000, CASE_0001, ... are the channels of
+            a case, as in nnU-Net. Cases with another number of channels than most are left out.
         dataset_id: 1 to 999, not in use yet.
         name: of the dataset.
 
@@ -44,15 +44,9 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"'{name}' can't be a dataset's name: letters, digits, _ and - can.")
-    if not nnUNet_raw.is_set():
-        raise UserError("The environment variable nnUNet_raw is not set; export the folder's path.")
-    images = find_images(folder, ENDINGS)
-    endings = Counter(ending for _, ending in images.values())
-    if len(endings) > 1:
-        counted = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
-        raise UserError(f"{folder} holds images with several endings ({counted}); nnU-Net takes one per dataset.")
-    (ending,) = endings
-    raw = Path(nnUNet_raw)
+    raw = environment_folder("nnUNet_raw")
+    images = find_images(folder, NNUNET_ENDINGS)
+    ending = _only_ending(folder, images)
     if taken := sorted(raw.glob(f"Dataset{dataset_id:03d}_*")):
         raise UserError(f"{taken[0]} has the number {dataset_id} already; take another with -d.")
     raw.mkdir(parents=True, exist_ok=True)
@@ -60,32 +54,47 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     aside = Path(tempfile.mkdtemp(prefix=".importing-", dir=raw))
     try:
         aside.chmod(0o755)
-        failures = {}
-        for part in ("imagesTr", "labelsTr"):
-            (aside / part).mkdir()
         cases = _channels_of({name: path for name, (path, _) in images.items()})
-        channels = Counter(len(files) for files in cases.values()).most_common(1)[0][0]
-        for case, files in tqdm(cases.items(), desc=target.name, unit="case"):
-            try:
-                _check_channels(files, channels)
-                _write_unknown_label([path for _, path in files], aside / "labelsTr" / f"{case}{ending}")
-                for channel, path in files:
-                    os.symlink(path.resolve(), aside / "imagesTr" / f"{case}_{channel:04d}{ending}")
-            except UserError as error:
-                failures[case] = str(error)
-        done = len(cases) - len(failures)
-        if not done:
-            raise UserError(f"Not one case can be taken: {next(iter(failures.values()))}")
-        (aside / "dataset.json").write_text(json.dumps(_description(done, channels, ending), indent=1) + "\n")
+        done, failures = _write_dataset(aside, cases, ending, target.name)
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target, done, failures
 
 
-def _channels_of(images: dict[str, Path]) -> dict[str, list[tuple[int, Path]]]:
-    """Numbered channels of every case: CASE_0001 is one of CASE if there is a CASE_0000, else a case by itself."""
-    cases: dict[str, list[tuple[int, Path]]] = {}
+def _only_ending(folder: Path, images: dict[str, tuple[Path, str]]) -> str:
+    endings = Counter(ending for _, ending in images.values())
+    if len(endings) > 1:
+        counted = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+        raise UserError(f"{folder} holds images with several endings ({counted}); nnU-Net takes one per dataset.")
+    (ending,) = endings
+    return ending
+
+
+def _write_dataset(folder: Path, cases: dict[str, Channels], ending: str, title: str) -> tuple[int, dict[str, str]]:
+    """Links, label files and dataset.json in an empty folder; the number of cases, and why others are left out."""
+    failures = {}
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir()
+    channels = Counter(len(files) for files in cases.values()).most_common(1)[0][0]
+    for case, files in tqdm(cases.items(), desc=title, unit="case"):
+        try:
+            _check_channels(files, channels)
+            _write_unknown_label([path for _, path in files], folder / "labelsTr" / f"{case}{ending}")
+            for channel, path in files:
+                os.symlink(path.resolve(), folder / "imagesTr" / f"{case}_{channel:04d}{ending}")
+        except UserError as error:
+            failures[case] = str(error)
+    done = len(cases) - len(failures)
+    if not done:
+        raise UserError(f"Not one case can be taken: {next(iter(failures.values()))}")
+    (folder / "dataset.json").write_text(json.dumps(_description(done, channels, ending), indent=1) + "\n")
+    return done, failures
+
+
+def _channels_of(images: dict[str, Path]) -> dict[str, Channels]:
+    """The channels of every case. CASE_0001 is a channel of CASE if there is a CASE_0000, else a case by itself."""
+    cases: dict[str, Channels] = {}
     for name, path in images.items():
         numbered = re.fullmatch(r"(.+)_(\d{4})", name)
         if numbered and f"{numbered[1]}_0000" in images:
@@ -95,7 +104,7 @@ def _channels_of(images: dict[str, Path]) -> dict[str, list[tuple[int, Path]]]:
     return cases
 
 
-def _check_channels(files: list[tuple[int, Path]], channels: int) -> None:
+def _check_channels(files: Channels, channels: int) -> None:
     numbers = [number for number, _ in files]
     if numbers != list(range(channels)):
         names = ", ".join(path.name for _, path in files)
@@ -106,7 +115,7 @@ def _check_channels(files: list[tuple[int, Path]], channels: int) -> None:
 
 
 def _write_unknown_label(images: list[Path], label: Path) -> None:
-    """IGNORE with the geometry of a case's images, whose voxels are read only to see that they are all there."""
+    """A label of IGNORE alone, with the geometry of a case's images. These are read to see that they are whole."""
     first = read_channels(images)[0]
     unknown = sitk.Image(first.GetSize(), sitk.sitkUInt8) + IGNORE
     unknown.CopyInformation(first)

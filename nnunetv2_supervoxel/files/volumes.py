@@ -1,4 +1,4 @@
-"""Reading images: nnU-Net's preprocessed cases through its own dataset classes, anything else through SimpleITK."""
+"""Reading images in any format: through SimpleITK, and Blosc2 arrays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 import blosc2
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, last_line
+
+# Of 3D images in a single file, which nnU-Net reads through SimpleITK.
+NNUNET_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,114 +42,6 @@ class Header:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
-
-
-def dataset_folder(dataset: str | int) -> Path:
-    """Where nnU-Net keeps a dataset, by its ID or name, once it is planned: its folder in $nnUNet_preprocessed.
-
-    Raises:
-        UserError: the environment variable isn't set, or there is no such dataset.
-    """
-    if not nnUNet_preprocessed.is_set():
-        raise UserError("The environment variable nnUNet_preprocessed is not set; export the folder's path.")
-    if not Path(nnUNet_preprocessed).is_dir():
-        raise UserError(f"The environment variable nnUNet_preprocessed says {nnUNet_preprocessed}, which is no folder.")
-    try:
-        return Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(dataset)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"There is no dataset {dataset} in {nnUNet_preprocessed}; "
-            f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
-        ) from error
-
-
-@dataclass(frozen=True)
-class PreprocessedDataset:
-    """Where a dataset lies, and what its plans say.
-
-    Attributes:
-        folder: of the dataset, in $nnUNet_preprocessed.
-        data_identifier: name of the folder in it that holds the preprocessed cases.
-        cases: nnU-Net's own dataset of these.
-        spacing: (z, y, x) in mm.
-        patch_size: (z, y, x) in voxels, or (y, x).
-    """
-
-    folder: Path
-    data_identifier: str
-    cases: nnUNetBaseDataset
-    spacing: tuple[float, ...]
-    patch_size: tuple[int, ...]
-
-
-def locate_dataset(dataset: str | int, plans: str, configuration: str) -> PreprocessedDataset:
-    """Find a dataset by its ID or name.
-
-    Raises:
-        UserError: it isn't preprocessed with these plans and this configuration.
-    """
-    folder = dataset_folder(dataset)
-    plans_file = folder / f"{plans}.json"
-    if not plans_file.is_file():
-        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
-    manager = PlansManager(load_json(str(plans_file)))
-    if configuration not in manager.available_configurations:
-        raise UserError(
-            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
-            f"there are: {', '.join(manager.available_configurations)}."
-        )
-    settings = manager.get_configuration(configuration)
-    spacing = tuple(settings.spacing)
-    if len(spacing) == 2:  # 2D configurations leave the first axis as it is
-        first = manager.transpose_forward[0]
-        spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
-    identifier = settings.data_identifier
-    return PreprocessedDataset(
-        folder, identifier, open_preprocessed(folder / identifier), spacing, tuple(settings.patch_size)
-    )
-
-
-def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
-    """nnU-Net's own dataset object for a folder of preprocessed cases (blosc2, or the older npz).
-
-    Raises:
-        UserError: the folder is missing, empty, or holds other files too.
-    """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; run nnUNetv2_plan_and_preprocess for this dataset first.")
-    if not any(folder.iterdir()):
-        raise UserError(f"{folder} is empty; run nnUNetv2_plan_and_preprocess for this dataset first.")
-    try:
-        return infer_dataset_class(str(folder))(str(folder))
-    except (AssertionError, KeyError) as error:
-        raise UserError(
-            f"{folder} isn't a folder of preprocessed cases that nnU-Net can read: it must hold .b2nd and .pkl files "
-            "only (or .npz and .pkl); remove what doesn't belong there."
-        ) from error
-
-
-def read_preprocessed(
-    dataset: nnUNetBaseDataset, case: str, channels: Sequence[int], spacing: Sequence[float]
-) -> Volume:
-    """One case of a preprocessed dataset.
-
-    Args:
-        dataset: from `open_preprocessed`.
-        case: its identifier.
-        channels: which image channels to take.
-        spacing: voxel size (z, y, x) in mm after preprocessing, from the plans.
-
-    Raises:
-        UserError: the file is damaged, or has too few channels.
-    """
-    source = Path(dataset.source_folder) / case
-    try:
-        data = dataset.load_case(case)[0]
-        return Volume(_take_channels(data, channels, source), tuple(spacing), source)
-    except UserError:
-        raise
-    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
-        raise UserError(f"{source} can't be read ({_last_line(error)}); preprocess the dataset again.") from error
 
 
 def find_images(
@@ -208,7 +98,8 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
     if np.iscomplexobj(array):
         raise UserError(f"{path} holds complex numbers; take its magnitude first.")
     header = _header(image)
-    return Volume(_take_channels(array, channels, path), header.spacing[::-1], path, header)
+    x, y, z = header.spacing
+    return Volume(take_channels(array, channels, path), (z, y, x), path, header)
 
 
 def read_sitk(path: Path) -> sitk.Image:
@@ -220,7 +111,7 @@ def read_sitk(path: Path) -> sitk.Image:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise UserError(f"{path} can't be read as an image ({_last_line(error)}).") from error
+        raise UserError(f"{path} can't be read as an image ({last_line(error)}).") from error
     needed = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
@@ -269,15 +160,15 @@ def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
         data = blosc2.open(str(path), mode="r")
         if data.ndim not in (3, 4):
             raise UserError(f"{path} has {data.ndim} dimensions; (c, z, y, x) or (z, y, x) was expected.")
-        array = _take_channels(data if data.ndim == 4 else data[:][None], channels, path)
+        array = take_channels(data if data.ndim == 4 else data[:][None], channels, path)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path} can't be read as a Blosc2 array ({_last_line(error)}).") from error
+        raise UserError(f"{path} can't be read as a Blosc2 array ({last_line(error)}).") from error
     return Volume(array, (1.0, 1.0, 1.0), path)
 
 
-def _take_channels(data: np.ndarray | blosc2.NDArray, channels: Sequence[int], source: Path) -> np.ndarray:
+def take_channels(data: np.ndarray | blosc2.NDArray, channels: Sequence[int], source: Path) -> np.ndarray:
     """Copy of the wanted channels: (c, z, y, x)."""
     if max(channels) >= data.shape[0]:
         raise UserError(
@@ -300,8 +191,3 @@ def _header(image: sitk.Image) -> Header:
     direction[:dimension, :dimension] = np.reshape(image.GetDirection(), (dimension, dimension))
     spacing, origin = (*image.GetSpacing(), 1.0), (*image.GetOrigin(), 0.0)
     return Header(spacing[:3], origin[:3], tuple(direction[:3, :3].ravel().tolist()))
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

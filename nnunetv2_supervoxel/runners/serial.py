@@ -16,13 +16,8 @@ from tqdm import tqdm
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.files.volumes import (
-    Volume,
-    find_images,
-    locate_dataset,
-    read_image,
-    read_preprocessed,
-)
+from nnunetv2_supervoxel.files.preprocessed import locate_dataset, read_preprocessed
+from nnunetv2_supervoxel.files.volumes import Volume, find_images, read_image
 from nnunetv2_supervoxel.generation.out_of_memory import free_memory, is_out_of_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet

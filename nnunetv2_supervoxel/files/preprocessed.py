@@ -1,0 +1,110 @@
+"""nnU-Net's preprocessed datasets: what their plans say, and their cases, read through nnU-Net's own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
+from nnunetv2_supervoxel.files.volumes import Volume, take_channels
+
+
+@dataclass(frozen=True)
+class PreprocessedDataset:
+    """Where a dataset lies, and what its plans say.
+
+    Attributes:
+        folder: of the dataset, in $nnUNet_preprocessed.
+        data_identifier: name of the folder in it that holds the preprocessed cases.
+        cases: nnU-Net's own dataset of these.
+        spacing: (z, y, x) in mm.
+        patch_size: (z, y, x) in voxels, or (y, x).
+    """
+
+    folder: Path
+    data_identifier: str
+    cases: nnUNetBaseDataset
+    spacing: tuple[float, ...]
+    patch_size: tuple[int, ...]
+
+
+def locate_dataset(dataset: str | int, plans: str, configuration: str) -> PreprocessedDataset:
+    """Find a dataset by its ID or name.
+
+    Raises:
+        UserError: it isn't preprocessed with these plans and this configuration.
+    """
+    folder = dataset_folder(dataset)
+    plans_file = folder / f"{plans}.json"
+    if not plans_file.is_file():
+        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
+    manager = PlansManager(load_json(str(plans_file)))
+    if configuration not in manager.available_configurations:
+        raise UserError(
+            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
+            f"there are: {', '.join(manager.available_configurations)}."
+        )
+    settings = manager.get_configuration(configuration)
+    spacing = tuple(settings.spacing)
+    if len(spacing) == 2:  # 2D configurations leave the first axis as it is
+        first = manager.transpose_forward[0]
+        spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
+    identifier = settings.data_identifier
+    return PreprocessedDataset(
+        folder, identifier, open_preprocessed(folder / identifier), spacing, tuple(settings.patch_size)
+    )
+
+
+def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
+    """nnU-Net's own dataset object for a folder of preprocessed cases (blosc2, or the older npz).
+
+    Raises:
+        UserError: the folder is missing, empty, or holds other files too.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}; run nnUNetv2_plan_and_preprocess for this dataset first.")
+    if not any(folder.iterdir()):
+        raise UserError(f"{folder} is empty; run nnUNetv2_plan_and_preprocess for this dataset first.")
+    try:
+        return infer_dataset_class(str(folder))(str(folder))
+    except (AssertionError, KeyError) as error:
+        raise UserError(
+            f"{folder} isn't a folder of preprocessed cases that nnU-Net can read: it must hold .b2nd and .pkl files "
+            "only (or .npz and .pkl); remove what doesn't belong there."
+        ) from error
+
+
+def read_preprocessed(
+    dataset: nnUNetBaseDataset, case: str, channels: Sequence[int], spacing: Sequence[float]
+) -> Volume:
+    """One case of a preprocessed dataset.
+
+    Args:
+        dataset: from `open_preprocessed`.
+        case: its identifier.
+        channels: which image channels to take.
+        spacing: voxel size (z, y, x) in mm after preprocessing, from the plans.
+
+    Raises:
+        UserError: the file is damaged, or has too few channels.
+    """
+    source = Path(dataset.source_folder) / case
+    z, y, x = spacing
+    try:
+        data = dataset.load_case(case)[0]
+        return Volume(take_channels(data, channels, source), (z, y, x), source)
+    except UserError:
+        raise
+    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+        raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+
+
+def count_image_channels(dataset_json: dict) -> int:
+    """Number of image channels that a dataset.json declares."""
+    return len(dataset_json.get("channel_names") or dataset_json["modality"])

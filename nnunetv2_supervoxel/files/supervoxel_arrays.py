@@ -1,0 +1,86 @@
+"""The masks of one case in one file: a Blosc2 array (n, z, y, x), or a 4D image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.volumes import Header
+from nnunetv2_supervoxel.masks.boxes import bounding_box
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+
+# Supervoxels are small. With small chunks, most chunks hold only zeros, which cost no space and no time.
+_MAX_CHUNK_BYTES = 512 * 1024
+
+
+def open_array(path: Path) -> blosc2.NDArray:
+    """A case's supervoxels, opened lazily: uint8 (n, z, y, x). Index it to read just a patch of one supervoxel.
+
+    Raises:
+        UserError: the file is missing, truncated, or not a 4D uint8 array.
+    """
+    try:
+        # As nnU-Net opens its own arrays: one thread (data loaders are many processes), mapped except on Windows.
+        mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
+        array = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapped)
+    except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
+        raise UserError(f"{path} can't be opened ({error}); make the case again (--overwrite).") from error
+    if not isinstance(array, blosc2.NDArray) or array.ndim != 4 or array.dtype != np.uint8:
+        raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); make the case again (--overwrite).")
+    return array
+
+
+def read_masks(array: blosc2.NDArray) -> Iterator[tuple[PackedMask, tuple[int, ...]]]:
+    """Every supervoxel of an array, read from no more than the box of its occupied chunks.
+
+    Yields:
+        What is in the box (z, y, x), and the voxel index (z, y, x) at which the box begins. The box of an empty
+        supervoxel is empty.
+    """
+    occupied = _occupied_chunks(array)
+    for channel in range(array.shape[0]):
+        chunks = bounding_box(occupied[channel // array.chunks[0]]) or (slice(0, 0),) * 3
+        box = [slice(s.start * length, s.stop * length) for s, length in zip(chunks, array.chunks[1:], strict=True)]
+        yield PackedMask.of(array[(channel, *box)] > 0), tuple(s.start for s in box)
+
+
+def write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[int]) -> None:
+    """Write a Blosc2 array whose chunks fit the training patch: (z, y, x) in voxels, or (y, x)."""
+    shape = (len(supervoxels), *supervoxels.shape)
+    blocks, chunks = comp_blosc2_params(shape, tuple(patch_size), bytes_per_pixel=1, max_chunk_nbytes=_MAX_CHUNK_BYTES)
+    # One thread keeps the bytes on disk independent of the machine.
+    cparams = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
+    array = blosc2.zeros(shape, np.uint8, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=cparams)
+    for channel, supervoxel in enumerate(supervoxels.supervoxels):
+        rows, *rest = supervoxel.slices
+        for start in range(rows.start - rows.start % chunks[1], rows.stop, chunks[1]):  # no chunk is written twice
+            part = slice(max(start, rows.start), min(start + chunks[1], rows.stop))
+            mask = supervoxel.packed.rows(part.start - rows.start, part.stop - rows.start)
+            array[(channel, part, *rest)] = mask.view(np.uint8)
+
+
+def write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:
+    """Write a 4D image (x, y, z, n) with the geometry of the input, or SimpleITK's default without a header."""
+    image = sitk.GetImageFromArray(supervoxels.to_array(), isVector=False)
+    if header is not None:
+        direction = np.eye(4)
+        direction[:3, :3] = np.reshape(header.direction, (3, 3))
+        image.SetSpacing((*header.spacing, 1.0))
+        image.SetOrigin((*header.origin, 0.0))
+        image.SetDirection(direction.ravel().tolist())
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:
+    """Boolean, one entry per chunk in the array's grid of chunks: False where Blosc2 notes that all of it is zero."""
+    grid = [-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True)]
+    zero = [info.special == blosc2.SpecialValue.ZERO for info in array.schunk.iterchunks_info()]
+    return ~np.reshape(zero, grid)

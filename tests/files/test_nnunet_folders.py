@@ -1,0 +1,43 @@
+"""Where nnU-Net keeps its datasets, and that a wrong ID is told without PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_supervoxel import UserError
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, environment_folder
+
+
+@pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])
+def test_a_variable_that_is_not_set_is_named(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "not there yet"))
+    assert environment_folder(variable) == tmp_path / "not there yet"
+    monkeypatch.delenv(variable)
+    with pytest.raises(UserError, match=f"variable {variable} is not set"):
+        environment_folder(variable)
+
+
+def test_a_dataset_is_found_by_its_id_or_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "Dataset123_Some").mkdir()
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    for dataset in (123, "123", "Dataset123_Some"):
+        assert dataset_folder(dataset) == tmp_path / "Dataset123_Some"
+    for dataset in (124, "some"):
+        with pytest.raises(UserError, match=f"no dataset {dataset}"):
+            dataset_folder(dataset)
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="which is no folder"):
+        dataset_folder(123)
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, nnunetv2_supervoxel.files.nnunet_folders;"
+        "sys.exit(any(heavy in sys.modules for heavy in ('torch', 'SimpleITK', 'blosc2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
