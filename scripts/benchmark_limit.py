@@ -124,7 +124,7 @@ def _propagate(
     y, x = np.indices((height, width))
     disc = (y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 4) ** 2
     image = np.repeat((0.2 + 0.6 * disc).astype(np.float32)[None], 3, 0)
-    with mock.patch.object(propagation, "_touching", lambda _, after: np.ones(len(after), bool)):
+    with mock.patch.object(propagation, "touching", lambda _, after: np.ones(len(after), bool)):
         Propagator(model, batch)(lambda _: image, frames, np.repeat(disc[None], objects, 0), frames // 2)
 
 

@@ -40,8 +40,9 @@ from scipy import ndimage
 
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.generation.pipeline import supervoxels_of
-from nnunetv2_supervoxel.generation.sam.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator
+from nnunetv2_supervoxel.generation.methods.sam import supervoxels_of
+from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.phantoms import make_phantom

@@ -1,1 +1,1 @@
-"""From an image to supervoxels: keyframe, proposals, propagation, component."""
+"""From an image to supervoxels: the pipeline, and the methods that it can use."""

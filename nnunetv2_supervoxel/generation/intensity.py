@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_EXACT_UP_TO = 1 << 24  # voxels; the percentiles of larger volumes come from every k-th voxel
+_EXACT_UP_TO = 1 << 24  # voxels; of larger volumes, percentiles are taken over every k-th voxel
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class IntensityWindow:
 
     @property
     def is_constant(self) -> bool:
-        """Whether no channel shows anything."""
+        """Whether every channel is constant."""
         return bool(np.all(self.high <= self.low))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -55,10 +55,11 @@ def to_uint8_rgb(windowed: np.ndarray) -> np.ndarray:
 
 
 def count_not_finite(volume: np.ndarray) -> int:
-    """Number of voxels of (c, z, y, x) that are NaN or infinite, slice by slice to save memory."""
+    """How many voxels of a volume (c, z, y, x) are NaN or infinite."""
     if not np.issubdtype(volume.dtype, np.floating):
         return 0
-    return sum(int(np.count_nonzero(~np.isfinite(image))) for channel in volume for image in channel)
+    slices = (image for channel in volume for image in channel)  # one by one, to save memory
+    return sum(int(np.count_nonzero(~np.isfinite(image))) for image in slices)
 
 
 def _limits(channel: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:

@@ -15,14 +15,14 @@ _MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is Python's, PyTorch's CPU or a device's way to say that memory ran out."""
+    """Whether `error` says that memory ran out: Python's own error, or PyTorch's on a CPU or another device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES)
 
 
 def free_memory() -> None:
-    """Give back what failed work left behind."""
+    """Free the memory of objects that nothing refers to any more, and give CUDA's back to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -43,6 +43,6 @@ def halve_until_it_fits(work: Callable[[int], Result], size: int) -> tuple[Resul
         except Exception as error:
             if not is_out_of_memory(error) or size == 1:
                 raise
-        # Outside of `except`, or the traceback would keep the failed work's tensors alive.
+        # Not inside of `except`: there the traceback keeps the failed work's tensors alive.
         free_memory()
         size //= 2

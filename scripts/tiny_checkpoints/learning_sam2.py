@@ -13,7 +13,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from scipy import ndimage
 
 from nnunetv2_supervoxel.checkpoints.architectures import Sam2Architecture, build_sam2
-from nnunetv2_supervoxel.generation.sam.propagation import IMAGENET_MEAN, IMAGENET_STD
+from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
 from nnunetv2_supervoxel.phantoms import Phantom
 
 SIZE = 192  # pixels

@@ -1,12 +1,17 @@
-"""Images with known content."""
+"""Images with known content, and generators under other settings."""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from nilearn import datasets
 
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +43,21 @@ def moving_objects() -> tuple[np.ndarray, np.ndarray, int]:
         volume[disc] = level
     volume += np.random.default_rng(0).normal(0, 0.01, volume.shape).astype(np.float32)
     return np.clip(volume, 0, 1), np.stack([disc[9] for disc in discs]), 9
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Phantom:
+    return make_phantom((40, 88, 112), np.random.default_rng(1))
+
+
+@pytest.fixture(scope="session")
+def with_config() -> Callable[..., SupervoxelGenerator]:
+    """The same loaded models under another config: `with_config(generator, seed=3)`."""
+
+    def changed(generator: SupervoxelGenerator, **changes: object) -> SupervoxelGenerator:
+        other = copy.copy(generator)
+        other.method = copy.copy(generator.method)
+        other.config = other.method.config = GenerationConfig(**(generator.config.model_dump() | changes))
+        return other
+
+    return changed

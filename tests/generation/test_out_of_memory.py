@@ -46,7 +46,7 @@ def test_other_errors_and_work_that_never_fits_are_passed_on() -> None:
 def test_proposals_with_little_memory_are_the_same(
     brain_generator: object, brain_config: GenerationConfig, brain_slice: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sam = brain_generator._propose._generator.predictor.model
+    sam = brain_generator.method._propose._generator.predictor.model
     plenty = Proposer(sam, brain_config)(brain_slice)
     decoder = sam.mask_decoder.predict_masks
 
@@ -68,7 +68,7 @@ def test_tracks_with_little_memory_are_the_same(
     brain_generator: object, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, seeds, keyframe = moving_objects
-    sam2 = brain_generator._propagate._model
+    sam2 = brain_generator.method._propagate._model
     box = tuple(slice(0, size) for size in volume.shape)
 
     def read(frame: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""SAM 2's modules, arranged so that many objects on one slice cost less; up to rounding, what they compute is the same.
+"""SAM 2's modules for a batch of objects on one slice, at less cost; up to rounding they compute what SAM 2's own do.
 
-The official ones repeat for every object what only depends on the image, enlarge masks that aren't chosen, normalise
-feature maps by the general way, and hold what all objects attend to at once.
+The official modules repeat for every object what depends on the image alone. They enlarge masks that aren't chosen,
+normalise feature maps in a general and slow way, and hold what all objects attend to at the same time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
-OBJECTS_AT_ONCE = 8  # on a CPU: what they need stays small, and near the core
-_FEW_CHANNELS = 16  # of which `layer_norm`, which works voxel by voxel, makes little use
+OBJECTS_AT_ONCE = 8  # on a CPU: their tensors stay small enough for its caches
+_FEW_CHANNELS = 16  # up to so many, `layer_norm` is slow: it works pixel by pixel
 
 
-def make_lean(model: SAM2Base) -> SAM2Base:
-    """Replace modules of `model`, which is returned; a second time changes nothing. Weights are shared, not copied."""
+def use_batched_modules(model: SAM2Base) -> SAM2Base:
+    """Replace modules of `model` by this file's, and return `model`.
+
+    Weights are shared, not copied. A second call changes nothing.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LayerNorm2d):
@@ -31,12 +34,12 @@ def make_lean(model: SAM2Base) -> SAM2Base:
 
 
 def objects_at_once(objects: int, device: torch.device) -> int:
-    """In groups of how many objects a batch of them is best worked on."""
+    """How many objects of a batch are worked on at once: few on a CPU, all of them elsewhere."""
     return min(objects, OBJECTS_AT_ONCE) if device.type == "cpu" else objects
 
 
-def _best_mask(_: nn.Module, __: tuple, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Of the decoder's masks the one that `SAM2Base` would choose, which then enlarges one instead of three."""
+def _best_mask(_: nn.Module, __: tuple[object, ...], output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Of the decoder's masks the one that `SAM2Base` would choose; it then enlarges one mask instead of three."""
     masks, ious, tokens, object_scores = output
     best = torch.arange(len(ious), device=ious.device)[:, None], ious.argmax(1, keepdim=True)
     return masks[best], ious[best], tokens[best] if tokens.shape[1] > 1 else tokens, object_scores
@@ -60,9 +63,9 @@ class _ChannelNorm(nn.Module):
 
 
 class _MemoryAttentionOfObjects(nn.Module):
-    """`MemoryAttention` of several objects to their memories, on features of one slice that they have in common.
+    """`MemoryAttention` of several objects to their memories, on the features of one slice.
 
-    What they have in common until they look at their memories is computed once.
+    Until the objects look at their memories they all have the same features, which are computed once.
     """
 
     def __init__(self, official: MemoryAttention) -> None:
@@ -77,7 +80,7 @@ class _MemoryAttentionOfObjects(nn.Module):
         memory_pos: torch.Tensor,
         num_obj_ptr_tokens: int = 0,
     ) -> torch.Tensor:
-        """Arguments and result (pixels, objects, channels) as of the official module, as `SAM2Base` calls it."""
+        """Arguments and result (pixels, objects, channels) are those of the official module as `SAM2Base` calls it."""
         official, objects = self.official, memory.shape[1]
         image, position = (_distinct(of_image).transpose(0, 1) for of_image in (curr[0], curr_pos[0]))
         if official.pos_enc_at_input:
@@ -88,7 +91,7 @@ class _MemoryAttentionOfObjects(nn.Module):
 
         at_once = objects_at_once(objects, memory.device)
         parts = zip(*(whole.split(at_once) for whole in (image, position, memory, memory_pos)), strict=True)
-        attended = [self._to_memories(*part, num_obj_ptr_tokens) for part in parts]
+        attended = [self._to_memories(*part, num_obj_ptr_tokens=num_obj_ptr_tokens) for part in parts]
         return torch.cat(attended).transpose(0, 1)
 
     def _to_memories(
@@ -97,6 +100,7 @@ class _MemoryAttentionOfObjects(nn.Module):
         position: torch.Tensor,
         memory: torch.Tensor,
         memory_pos: torch.Tensor,
+        *,
         num_obj_ptr_tokens: int,
     ) -> torch.Tensor:
         """All layers after the first one's self-attention; arguments and result (objects, tokens, channels)."""
@@ -117,5 +121,5 @@ class _MemoryAttentionOfObjects(nn.Module):
 
 
 def _distinct(of_image: torch.Tensor) -> torch.Tensor:
-    """(pixels, objects, channels) without the objects that are the first one seen again."""
+    """Features (pixels, objects, channels): of one object only, if all are views of the same memory."""
     return of_image[:, :1] if of_image.stride(1) == 0 else of_image

@@ -1,4 +1,4 @@
-"""On which slice SAM looks for objects."""
+"""Keyframe slices: where SAM looks for objects."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -78,17 +79,17 @@ class Proposer:
         ]
         return sorted(proposals, key=lambda proposal: -proposal.predicted_iou)
 
-    def _generate(self, image: np.ndarray, points_per_batch: int) -> list[dict]:
+    def _generate(self, image: np.ndarray, points_per_batch: int) -> list[dict[str, Any]]:
         self._generator.points_per_batch = points_per_batch
         with torch.inference_mode(), _categories_on_the_boxes_device():
             return self._generator.generate(image)
 
 
 class _MaskGenerator(SamAutomaticMaskGenerator):
-    """The official generator, with the same masks, sooner.
+    """The official generator: it gives the same masks, and takes less time.
 
-    It enlarges no mask that the threshold of predicted IoU drops, and it doesn't fail with crops when not one of them
-    has a mask above the thresholds.
+    It enlarges no mask that the threshold of predicted IoU drops. With crops of which none has a mask above the
+    thresholds, it returns nothing, where the official one fails.
     """
 
     def _process_batch(
@@ -99,7 +100,7 @@ class _MaskGenerator(SamAutomaticMaskGenerator):
         of_points = torch.nonzero(keep)[:, 0].cpu().numpy()
 
         def predicted(*_: object, **__: object) -> tuple[torch.Tensor, torch.Tensor, None]:
-            """One mask for each of the points that are left, some of which are there several times."""
+            """One mask for each of the points that are left, among which a point is once for each of its masks kept."""
             predictor = self.predictor
             enlarged = predictor.model.postprocess_masks(
                 masks[keep][:, None], predictor.input_size, predictor.original_size
@@ -110,7 +111,7 @@ class _MaskGenerator(SamAutomaticMaskGenerator):
             return super()._process_batch(points[of_points], im_size, crop_box, orig_size)
 
     def _decode(self, points: np.ndarray, im_size: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (points, 3, h, w) of the masks at each point (x, y), small as decoded, and their IoUs (points, 3)."""
+        """Masks at each point (x, y), not enlarged yet: logits (points, 3, h, w) and predicted IoUs (points, 3)."""
         predictor, model = self.predictor, self.predictor.model
         coordinates = torch.as_tensor(predictor.transform.apply_coords(points, im_size), device=predictor.device)
         labels = torch.ones((len(points), 1), dtype=torch.int, device=predictor.device)
@@ -126,7 +127,7 @@ class _MaskGenerator(SamAutomaticMaskGenerator):
     def _process_crop(self, *arguments: object) -> official.MaskData:
         data = super()._process_crop(*arguments)
         if len(data["rles"]) == 0:
-            data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)  # it makes this one without columns
+            data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)  # the official one has no columns
         return data
 
 
@@ -134,8 +135,8 @@ class _MaskGenerator(SamAutomaticMaskGenerator):
 def _categories_on_the_boxes_device() -> Iterator[None]:
     """Let non-maximum suppression work on CUDA for any number of boxes.
 
-    segment-anything 1.0 (the one on PyPI) builds the categories on the CPU, on which torchvision stumbles as soon as
-    it takes its per-class path (more than some 5,000 boxes on CUDA). Meta's repository has it mended.
+    segment-anything 1.0 (the one on PyPI) builds the categories on the CPU. With more than some 5,000 boxes on CUDA,
+    torchvision takes another path, for which they must be on the boxes' device. Meta's repository has it mended.
     """
 
     def on_one_device(

@@ -13,15 +13,16 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from nnunetv2_supervoxel import SupervoxelGenerator
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.generation.sam import propagation
-from nnunetv2_supervoxel.generation.sam.propagation import IMAGENET_MEAN, IMAGENET_STD, Propagator, Track
-from nnunetv2_supervoxel.masks.boxes import bounding_box
+from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam.tracks import Track
 from nnunetv2_supervoxel.masks.components import seed_component
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 
 
 @pytest.fixture
 def propagator(generator: SupervoxelGenerator) -> Propagator:
-    return Propagator(generator._propagate._model)
+    return Propagator(generator.method._propagate._model)
 
 
 def track_officially(
@@ -83,7 +84,7 @@ def test_ending_early_changes_nothing(
         return np.repeat(volume[frame][None], 3, 0)
 
     early = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
-    monkeypatch.setattr(propagation, "_touching", lambda _, after: np.ones(len(after), bool))
+    monkeypatch.setattr(propagation, "touching", lambda _, after: np.ones(len(after), bool))
     late = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
     assert early.sum() <= late.sum()
     for i, seed in enumerate(seeds):
@@ -156,7 +157,7 @@ def test_slices_that_no_object_reaches_are_never_read(propagator: Propagator) ->
     assert max(read) < reached.stop + propagation.FRAMES_AT_ONCE
 
 
-def test_slices_encoded_together_are_as_if_encoded_alone(
+def test_slices_encoded_together_give_the_tracks_of_slices_encoded_alone(
     propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, seeds, keyframe = moving_objects
@@ -164,27 +165,10 @@ def test_slices_encoded_together_are_as_if_encoded_alone(
     def read(frame: int) -> np.ndarray:
         return np.repeat(volume[frame][None], 3, 0)
 
-    with torch.inference_mode():
-        together = propagator._encode([read(3), read(9), read(20)])
-        alone = propagator._encode([read(20)])[0]
-    assert [feature.shape for feature in together[2].vision] == [feature.shape for feature in alone.vision]
-    for one, other in zip(together[2].vision, alone.vision, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(together[0].vision[-1], alone.vision[-1], atol=1e-2)
-
-    four_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    several_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
     monkeypatch.setattr(propagation, "FRAMES_AT_ONCE", 1)
     one_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
-    assert np.mean(four_at_once != one_at_once) < 1e-5
-
-
-def test_grey_slices_are_as_three_equal_colours(propagator: Propagator, moving_objects: tuple) -> None:
-    grey = moving_objects[0][3:5, None]
-    with torch.inference_mode():
-        one, three = (propagator._encode([np.repeat(image, colours, 0) for image in grey]) for colours in (1, 3))
-    for frame in (0, 1):
-        for level in zip(one[frame].vision, three[frame].vision, strict=True):
-            assert torch.equal(*level)
+    assert np.mean(several_at_once != one_at_once) < 1e-5
 
 
 def test_directions_at_the_same_time_change_nothing(propagator: Propagator, moving_objects: tuple) -> None:
@@ -227,28 +211,6 @@ def test_an_error_in_one_direction_is_the_callers(propagator: Propagator, moving
         torch.set_num_threads(before)
 
 
-def test_a_track_gives_back_its_masks(rng: np.random.Generator) -> None:
-    masks = np.zeros((5, 21, 30), bool)
-    masks[1:4, 3:16, 2:25] = rng.random((3, 13, 23)) < 0.1
-    track = Track()
-    for frame, mask in enumerate(masks):
-        track[frame] = mask
-    np.testing.assert_array_equal(track.in_box(tuple(slice(0, size) for size in masks.shape)), masks)
-    np.testing.assert_array_equal(track.in_box(track.box()), masks[bounding_box(masks)])
-    part = (slice(2, 5), slice(7, 19), slice(0, 11))  # through the middle of the masks
-    np.testing.assert_array_equal(track.in_box(part), masks[part])
-    beside = (slice(0, 5), slice(16, 21), slice(0, 30))
-    assert not track.in_box(beside).any()
-
-
-def test_a_track_takes_a_mask_in_any_order_of_memory(rng: np.random.Generator) -> None:
-    mask = rng.random((34, 22)) < 0.5
-    mask[[0, -1]] = mask[:, [0, -1]] = True  # as large as the slice, so that numpy keeps the order
-    track = Track()
-    track[3] = np.asfortranarray(mask)
-    np.testing.assert_array_equal(track.in_box(track.box()), mask[None])
-
-
 def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
     model = propagator._model
@@ -270,21 +232,12 @@ def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_
     assert max(memories for _, memories in sizes) == model.num_maskmem - 1
 
 
-def test_touching_is_26_adjacency() -> None:
-    before, after = np.zeros((2, 4, 6, 8), bool)
-    before[:, 2, 3] = True
-    after[0, 3, 4] = True  # across the corner
-    after[1, 2, 5] = True  # two columns away
-    after[3, 2, 3:6] = True  # overlap
-    assert propagation._touching(before, after).tolist() == [True, False, False, True]
-
-
 def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_objects: tuple) -> None:
     """The arithmetic that is used on CUDA, here on the CPU."""
     volume, seeds, keyframe = moving_objects
     exact, rounded = (
         as_array(
-            Propagator(generator._propagate._model, precision=precision)(
+            Propagator(generator.method._propagate._model, precision=precision)(
                 lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe
             ),
             volume.shape,

@@ -11,7 +11,7 @@ from nnunetv2_supervoxel.generation.sam.proposals import Proposer, _Float32Coord
 def test_proposals_are_the_official_generators(
     brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray
 ) -> None:
-    sam = brain_generator._propose._generator.predictor.model
+    sam = brain_generator.method._propose._generator.predictor.model
     official = SamAutomaticMaskGenerator(
         sam,
         points_per_side=brain_config.points_per_side,
@@ -24,7 +24,7 @@ def test_proposals_are_the_official_generators(
         min_mask_region_area=brain_config.min_mask_region_area,
     ).generate(brain_slice)
     official = [record for record in official if record["segmentation"].sum() >= brain_config.min_proposal_area]
-    ours = brain_generator._propose(brain_slice)
+    ours = brain_generator.method._propose(brain_slice)
     assert len(ours) == len(official) > 0
     assert [p.predicted_iou for p in ours] == sorted((record["predicted_iou"] for record in official), reverse=True)
     expected = {record["segmentation"].tobytes() for record in official}
@@ -37,7 +37,7 @@ def test_thresholds_and_areas_are_kept(
     config = brain_config.model_copy(
         update={"min_proposal_area": 200, "max_proposal_share": 0.5, "stability_score_thresh": 0.85}
     )
-    found = Proposer(brain_generator._propose._generator.predictor.model, config)(brain_slice)
+    found = Proposer(brain_generator.method._propose._generator.predictor.model, config)(brain_slice)
     assert found
     for proposal in found:
         assert proposal.mask.shape == brain_slice.shape[:2]
@@ -45,7 +45,7 @@ def test_thresholds_and_areas_are_kept(
         assert proposal.predicted_iou > config.pred_iou_thresh
         assert proposal.stability_score >= 0.85
     smaller = config.model_copy(update={"max_proposal_share": float(found[0].mask.mean()) / 2})
-    assert len(Proposer(brain_generator._propose._generator.predictor.model, smaller)(brain_slice)) < len(found)
+    assert len(Proposer(brain_generator.method._propose._generator.predictor.model, smaller)(brain_slice)) < len(found)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_nothing_above_the_thresholds_is_no_error(
     brain_generator: SupervoxelGenerator, brain_config: GenerationConfig, brain_slice: np.ndarray, settings: dict
 ) -> None:
     config = brain_config.model_copy(update=settings)
-    assert Proposer(brain_generator._propose._generator.predictor.model, config)(brain_slice) == []
+    assert Proposer(brain_generator.method._propose._generator.predictor.model, config)(brain_slice) == []
 
 
 def test_many_boxes_are_suppressed_with_categories_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
