@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from nnunetv2_supervoxel.errors import UserError
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
     from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
-    from nnunetv2_supervoxel.runners.serial import CaseReport, generate_dataset, generate_folder
+    from nnunetv2_supervoxel.runners.generate import generate_dataset, generate_folder
+    from nnunetv2_supervoxel.runners.reports import CaseReport
 
 __all__ = [
     "CaseReport",
@@ -25,14 +26,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CaseReport": "runners.serial",
+    "CaseReport": "runners.reports",
     "GenerationConfig": "config",
     "Supervoxel": "masks.supervoxel_sets",
     "SupervoxelGenerator": "generation.pipeline",
     "SupervoxelSet": "masks.supervoxel_sets",
     "UserError": "errors",
-    "generate_dataset": "runners.serial",
-    "generate_folder": "runners.serial",
+    "generate_dataset": "runners.generate",
+    "generate_folder": "runners.generate",
     "load_config": "config",
 }
 

@@ -1,1 +1,1 @@
-"""Who makes which case: the loops over many cases, and their reports."""
+"""Who does which case: what a case is, the loops over many, and their reports."""

@@ -105,64 +105,6 @@ def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...], run: Callabl
     assert "usage:" in done.stderr
 
 
-def test_the_trainers_folder_is_printed(run: Callable) -> None:
-    folder = Path(run("nnUNetv2_supervoxel_trainers").stdout.strip())
-    assert folder.is_dir()
-    assert any("SupervoxelPromptTrainer" in path.read_text() for path in folder.glob("*.py"))
-
-
 def test_help_does_not_wait_for_pytorch() -> None:
     code = "import sys, nnunetv2_supervoxel.commands.generate_dataset; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it does")
-@pytest.mark.parametrize(
-    ("environment", "sleeps"), [({}, True), ({"OMP_WAIT_POLICY": "ACTIVE"}, False)], ids=["default", "user's choice"]
-)
-def test_threads_sleep_while_they_wait(
-    run: Callable, preprocessed: Path, monkeypatch: pytest.MonkeyPatch, environment: dict, sleeps: bool
-) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    arguments = ("-d", 990, "-config", "tiny", "-device", "nonsense")
-    done = run("nnUNetv2_supervoxel_generate", *arguments, OMP_DISPLAY_ENV="verbose", **environment)
-    assert_told(done, "'nonsense' can't be used")
-    spins = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
-    assert [count == "0" for count in spins] == [sleeps]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps")
-def test_threads_allocate_from_one_heap() -> None:
-    code = (
-        "import ctypes, threading; from nnunetv2_supervoxel.threads_and_heap import share_machine; share_machine();"
-        "work = [threading.Thread(target=lambda: bytearray(5000)) for _ in range(3)];"
-        "[(t.start(), t.join()) for t in work];"
-        "ctypes.CDLL(None).malloc_stats()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.count("Arena") == 1
-
-
-def test_the_wheel_carries_everything(tmp_path: Path) -> None:
-    """Built from the checkout and unpacked elsewhere: configs, trainers and weights are found in it."""
-    import zipfile
-
-    repository = Path(__file__).parents[2]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(repository)], check=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = (
-        "from nnunetv2_supervoxel.package_data import *; from nnunetv2_supervoxel.checkpoints.registry import *;"
-        "print(find_config('tiny'), package_folder('trainers'), find_checkpoint('sam', 'bundled').stat().st_size > 1e5)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, text=True, check=True
-    )
-    config, trainers, has_weights = done.stdout.split()
-    site = str(tmp_path / "site" / "nnunetv2_supervoxel")
-    assert config == f"{site}/configs/tiny.yaml"
-    assert trainers == f"{site}/trainers"
-    assert has_weights == "True"
-    assert (Path(trainers)).is_dir()

@@ -1,0 +1,104 @@
+"""`nnUNetv2_supervoxel_export`: a trained prompt model for nnInteractive, or as pretrained weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
+
+if TYPE_CHECKING:
+    from nnunetv2_supervoxel.export.trained_model import TrainedModel
+
+
+@entry_point
+def main() -> int:
+    arguments = _parse()
+
+    from nnunetv2_supervoxel.export.trained_model import load_trained_model
+
+    model = load_trained_model(arguments.d, arguments.tr, arguments.p, arguments.c, arguments.f, arguments.chk)
+    if arguments.format == "nninteractive":
+        _for_nninteractive(model, arguments.o, arguments.license)
+    elif arguments.format == "nnunet":
+        _for_nnunet(model, arguments.o, arguments.channels, arguments.target)
+    else:
+        _for_nnssl(model, arguments.o, arguments.channels, arguments.target)
+    return 0
+
+
+def _for_nninteractive(model: TrainedModel, output: Path, text_of_license: str | None) -> None:
+    from nnunetv2_supervoxel.export.nninteractive import NO_LICENSE, differences_in_the_session, export_nninteractive
+
+    export_nninteractive(model, output, text_of_license or NO_LICENSE)
+    for sentence in differences_in_the_session(model):
+        print(f"Warning: {sentence}", file=sys.stderr)
+    print(f"{output}: open this folder in nnInteractive, or give it to nnUNetv2_supervoxel_predict -m.")
+
+
+def _for_nnunet(model: TrainedModel, output: Path, channels: int | None, target: str | None) -> None:
+    from nnunetv2_supervoxel.export.nnunet import export_nnunet
+
+    export_nnunet(model, output, channels, target)
+    print(f"{output}: train with nnUNetv2_train ... -pretrained_weights {output}")
+
+
+def _for_nnssl(model: TrainedModel, output: Path, channels: int | None, target: str | None) -> None:
+    from nnunetv2_supervoxel.export.nnssl import export_nnssl
+
+    takers = export_nnssl(model, output, channels, target)
+    print(
+        f"{output}: for {takers}: nnUNetv2_plan_like_dynamic ... -pc {output} or "
+        f"nnUNetv2_preprocess_like_nnssl ... -pc {output}, then nnUNetv2_train_pretrained."
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = make_parser(
+        "Export a trained prompt model: as a model folder for nnInteractive (napari, MITK, Slicer), or as pretrained "
+        "weights: nnunet for nnUNetv2_train -pretrained_weights (same plans), nnssl for nnU-Net's fine-tuning from "
+        "nnssl checkpoints (other plans; needs nnU-Net's development version).",
+        "example: nnUNetv2_supervoxel_export -d 990 -c 3d_fullres -o my_model --format nninteractive",
+    )
+    _add_model(parser)
+    parser.add_argument(
+        "-o", required=True, type=Path, metavar="OUT", help="nninteractive: folder to make; else .pth file to write"
+    )
+    parser.add_argument("--format", required=True, choices=("nninteractive", "nnunet", "nnssl"), help="for whom")
+    parser.add_argument("--license", metavar="TEXT", help="nninteractive: licence of the weights, shown to users")
+    parser.add_argument(
+        "--channels", type=int, metavar="N", help="nnunet, nnssl: image channels of the dataset to fine-tune on"
+    )
+    parser.add_argument(
+        "--target",
+        metavar="DATASET_ID",
+        help="nnunet, nnssl: the dataset to fine-tune on: sets --channels; nnunet: is compared with the weights, too",
+    )
+    arguments = parser.parse_args()
+    _check(parser, arguments)
+    return arguments
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """Which model, in the words of nnUNetv2_train."""
+    parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset trained on")
+    parser.add_argument(
+        "-tr", default="SupervoxelPromptTrainer", metavar="TRAINER", help="trainer (default: %(default)s)"
+    )
+    add_plans_and_configuration(parser)
+    parser.add_argument("-f", default="all", metavar="FOLD", help="fold, 0 to 4 or all (default: %(default)s)")
+    parser.add_argument(
+        "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint's file name (default: %(default)s)"
+    )
+
+
+def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.channels is not None and arguments.channels < 1:
+        parser.error("--channels must be at least 1")
+    weights = ("nnunet", "nnssl")
+    for flag, belongs_to in (("license", ("nninteractive",)), ("channels", weights), ("target", weights)):
+        if getattr(arguments, flag) is not None and arguments.format not in belongs_to:
+            parser.error(f"--{flag} goes with --format {' or '.join(belongs_to)}")

@@ -1,0 +1,47 @@
+"""`SuperVoxel_generate`: the supervoxels of a folder of images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.flags import add_config, add_running, check_running, make_parser, read_config
+from nnunetv2_supervoxel.commands.summary import finish_generation
+from nnunetv2_supervoxel.threads_and_heap import share_machine
+
+
+@entry_point
+def main() -> int:
+    arguments = _parse()
+    config = read_config(arguments.config)
+    share_machine()
+
+    from nnunetv2_supervoxel.runners.generate import generate_folder
+
+    reports = generate_folder(
+        arguments.i,
+        arguments.o or arguments.i.resolve().parent / "supervoxel",
+        config,
+        device=arguments.device,
+        num_parts=arguments.num_parts,
+        part_id=arguments.part_id,
+        overwrite=arguments.overwrite,
+    )
+    return finish_generation(reports, arguments.report)
+
+
+def _parse() -> argparse.Namespace:
+    parser = make_parser(
+        "Make supervoxels for every image in a folder (NIfTI, NRRD, MetaImage, ... or Blosc2). NIfTI gives a 4D image "
+        "with the input's geometry, one volume per supervoxel; .b2nd gives CASE.b2nd and CASE.pkl. CASE.json says how "
+        "they were made. Existing ones are kept.",
+        "example: SuperVoxel_generate -i scans -o supervoxels -c tiny",
+    )
+    parser.add_argument("-i", required=True, type=Path, metavar="IN", help="folder with images")
+    parser.add_argument("-o", type=Path, metavar="OUT", help="folder for supervoxels (default: IN/../supervoxel)")
+    add_config(parser, "-c", required=True)
+    add_running(parser)
+    arguments = parser.parse_args()
+    check_running(parser, arguments)
+    return arguments

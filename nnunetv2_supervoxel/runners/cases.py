@@ -1,0 +1,194 @@
+"""A case to be done, and the cases of a dataset or folder. Nothing here decides which process does which case."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed
+from nnunetv2_supervoxel.files.volumes import Volume, find_images, read_image
+from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance, report_failed, report_kept, report_made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Where a case is read from, and where and in which format its supervoxels are written.
+
+    It holds plain values, no open files and no models, so it can be sent to another process or machine.
+
+    Attributes:
+        name: identifier.
+        channels: which image channels to read.
+        target: folder for the supervoxels.
+        ending: of the file with the masks, see `supervoxel_files.writable_ending`.
+        patch_size: training patch (z, y, x) in voxels, or (y, x).
+    """
+
+    name: str
+    channels: tuple[int, ...]
+    target: Path
+    ending: str = supervoxel_files.ARRAY_ENDING
+    patch_size: tuple[int, ...] = supervoxel_files.DEFAULT_PATCH_SIZE
+
+    def read(self) -> Volume:
+        """The image.
+
+        Raises:
+            UserError: the file is missing or damaged, or has too few channels.
+        """
+        raise NotImplementedError
+
+    def is_done(self) -> bool:
+        """Whether its supervoxels are there already, or it is known that there are none."""
+        return supervoxel_files.is_done(self.target, self.name, self.ending)
+
+    def check_target(self) -> None:
+        """Refuse to take the place of files that generation didn't write.
+
+        Raises:
+            UserError: there are some.
+        """
+        supervoxel_files.check_ours(self.target, self.name, self.ending)
+
+    def write(self, supervoxels: SupervoxelSet, volume: Volume, made_by: Provenance) -> None:
+        """Write the files, see `supervoxel_files.write_case`.
+
+        Args:
+            supervoxels: to write.
+            volume: what they were made of.
+            made_by: the generator's provenance.
+        """
+        provenance = {"case": self.name, **made_by}
+        supervoxel_files.write_case(
+            self.target, self.name, supervoxels, provenance, self.patch_size, self.ending, volume.header
+        )
+
+    def read_provenance(self) -> Provenance:
+        """What the files say of how the supervoxels were made.
+
+        Raises:
+            UserError: there are no such files.
+        """
+        return supervoxel_files.read_provenance(self.target, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessedCase(Case):
+    """A case of a preprocessed dataset.
+
+    Attributes:
+        folder: of the preprocessed cases.
+        dataset_class: nnU-Net's class for the files in it.
+        spacing: (z, y, x) in mm.
+    """
+
+    folder: Path
+    dataset_class: type[nnUNetBaseDataset]
+    spacing: tuple[float, ...]
+
+    def read(self) -> Volume:
+        dataset = self.dataset_class(str(self.folder), [self.name])
+        return read_preprocessed(dataset, self.name, self.channels, self.spacing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCase(Case):
+    """An image in a folder.
+
+    Attributes:
+        path: of the image.
+    """
+
+    path: Path
+
+    def read(self) -> Volume:
+        return read_image(self.path, self.channels)
+
+
+def dataset_cases(dataset: PreprocessedDataset, channels: tuple[int, ...]) -> list[Case]:
+    """The cases of a preprocessed dataset, sorted by name.
+
+    Args:
+        dataset: from `locate_dataset`.
+        channels: which image channels to read.
+    """
+    target = supervoxel_files.supervoxel_folder(dataset.folder, dataset.data_identifier)
+    return [
+        PreprocessedCase(
+            name=name,
+            channels=channels,
+            target=target,
+            patch_size=dataset.patch_size,
+            folder=dataset.folder / dataset.data_identifier,
+            dataset_class=type(dataset.cases),
+            spacing=dataset.spacing,
+        )
+        for name in sorted(dataset.cases.identifiers)
+    ]
+
+
+def folder_cases(images: Path, output: Path, config: GenerationConfig) -> list[Case]:
+    """The images in a folder, sorted by name.
+
+    Args:
+        images: folder.
+        output: folder for the supervoxels, made when there are some.
+        config: its `file_format` and `excluded_strings` say which files are images, its `channel` what to read.
+
+    Raises:
+        UserError: both folders are the same, or there are no images.
+    """
+    if images.resolve() == output.resolve():
+        raise UserError(
+            f"Supervoxels in {output} would replace the images there; choose another folder for the output."
+        )
+    paths = find_images(images, config.file_format, config.excluded_strings, "set file_format in the config")
+    return [
+        ImageCase(
+            name=name,
+            channels=config.channel,
+            target=output,
+            ending=supervoxel_files.writable_ending(ending),
+            path=path,
+        )
+        for name, (path, ending) in sorted(paths.items())
+    ]
+
+
+def do_case(
+    case: Case,
+    generator: SupervoxelGenerator,
+    made_by: Provenance,
+    overwrite: bool = False,
+    read: Callable[[Case], Volume] | None = None,
+) -> CaseReport:
+    """Make and write a case's supervoxels, unless they are there already. A failure is reported, never raised.
+
+    Args:
+        case: to be done.
+        generator: models, loaded.
+        made_by: the generator's provenance, which takes time to find out, and is the same for all cases.
+        overwrite: make existing supervoxels anew.
+        read: gives the case's volume; None: `case.read()`.
+    """
+    start = time.perf_counter()
+    try:
+        if not overwrite:
+            if case.is_done():
+                return report_kept(case.name, case.read_provenance(), made_by)
+            case.check_target()
+        volume = case.read() if read is None else read(case)
+        supervoxels = generator(volume.array, volume.spacing, case.name)
+        case.write(supervoxels, volume, made_by)
+        return report_made(case.name, supervoxels, time.perf_counter() - start)
+    except Exception as error:  # one bad case must not stop the others
+        return report_failed(case.name, error, time.perf_counter() - start)

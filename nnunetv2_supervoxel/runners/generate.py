@@ -1,0 +1,82 @@
+"""Whole datasets and folders: find the models and the cases, do this process's part of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.files.preprocessed import locate_dataset
+from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
+from nnunetv2_supervoxel.runners.cases import dataset_cases, folder_cases
+from nnunetv2_supervoxel.runners.reports import CaseReport
+from nnunetv2_supervoxel.runners.serial import run_serially
+
+
+def generate_dataset(
+    dataset: str | int,
+    config: GenerationConfig | None = None,
+    *,
+    plans: str = "nnUNetPlans",
+    configuration: str = "3d_fullres",
+    device: torch.device | str | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
+    overwrite: bool = False,
+    generator: SupervoxelGenerator | None = None,
+) -> list[CaseReport]:
+    """Make the supervoxels of every case of a preprocessed nnU-Net dataset, beside its preprocessed folder.
+
+    Args:
+        dataset: ID or name ("Dataset990_Demo").
+        config: settings; ignored if `generator` is given.
+        plans: name of the plans.
+        configuration: name of the configuration, as for `nnUNetv2_train`.
+        device: where the models run; ignored if `generator` is given.
+        num_parts: share the cases out among so many processes ...
+        part_id: ... of which this is one, counting from 0.
+        overwrite: make existing supervoxels anew.
+        generator: models that are loaded already.
+
+    Raises:
+        UserError: the dataset isn't preprocessed, or config, checkpoint or device are unfit. Never for a single case.
+    """
+    located = locate_dataset(dataset, plans, configuration)
+    generator = generator or SupervoxelGenerator(config, device)
+    cases = dataset_cases(located, generator.config.channel)
+    return run_serially(cases[part_id::num_parts], generator, overwrite, located.folder.name)
+
+
+def generate_folder(
+    images: Path,
+    output: Path,
+    config: GenerationConfig | None = None,
+    *,
+    device: torch.device | str | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
+    overwrite: bool = False,
+    generator: SupervoxelGenerator | None = None,
+) -> list[CaseReport]:
+    """Make the supervoxels of every image in a folder.
+
+    Args:
+        images: folder; the config's `file_format` and `excluded_strings` say which of its files.
+        output: folder, made if missing. Blosc2 arrays give triples as beside a dataset; other formats a 4D image in
+            the input's format and geometry, one volume per supervoxel (NIfTI where the format can't hold 4D).
+        config: settings; ignored if `generator` is given.
+        device: where the models run; ignored if `generator` is given.
+        num_parts: share the images out among so many processes ...
+        part_id: ... of which this is one, counting from 0.
+        overwrite: make existing supervoxels anew.
+        generator: models that are loaded already.
+
+    Raises:
+        UserError: no image is found, they lie in `output`, or config, checkpoint or device are unfit. Never for a
+            single image.
+    """
+    config = generator.config if generator else config or GenerationConfig()
+    cases = folder_cases(images, output, config)
+    generator = generator or SupervoxelGenerator(config, device)
+    return run_serially(cases[part_id::num_parts], generator, overwrite, images.name)

@@ -1,0 +1,103 @@
+"""What became of a case, in the words that users read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.generation.out_of_memory import is_out_of_memory
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+
+Provenance = Mapping[str, Any]
+
+# Settings that make no other supervoxels. Of the checkpoints the weights count, not the name.
+_WITHOUT_EFFECT = {
+    "file_format",
+    "excluded_strings",
+    "points_per_batch",
+    "objects_per_batch",
+    "sam1_checkpoint",
+    "sam2_checkpoint",
+}
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What became of one case.
+
+    Attributes:
+        case: identifier.
+        status: "made" now, "kept" from before, "empty" (nothing found, now or before), or "failed".
+        supervoxels: how many there are.
+        voxels: sum of their voxels.
+        seconds: time spent now.
+        message: why it failed or is empty, and anything odd; one sentence, or nothing.
+        differing: names of the settings that are other ones now than when the case was made.
+    """
+
+    case: str
+    status: Literal["made", "kept", "empty", "failed"]
+    supervoxels: int = 0
+    voxels: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    differing: tuple[str, ...] = ()
+
+
+def report_made(case: str, supervoxels: SupervoxelSet, seconds: float) -> CaseReport:
+    """Of a case that was done now."""
+    status: Literal["made", "empty"] = "made" if len(supervoxels) else "empty"
+    return CaseReport(case, status, len(supervoxels), supervoxels.voxels, seconds, "; ".join(supervoxels.notes))
+
+
+def report_kept(case: str, before: Provenance, now: Provenance) -> CaseReport:
+    """Of a case that was done before.
+
+    Args:
+        case: identifier.
+        before: its provenance file.
+        now: provenance of what would be made now.
+    """
+    voxels = sum(supervoxel["voxels"] for supervoxel in before["supervoxels"])
+    status: Literal["kept", "empty"] = "kept" if before["n"] else "empty"
+    return CaseReport(case, status, before["n"], voxels, differing=tuple(differing_settings(before, now)))
+
+
+def report_failed(case: str, error: Exception, seconds: float) -> CaseReport:
+    """Of a case that `error` ended."""
+    return CaseReport(case, "failed", seconds=seconds, message=_reason(error))
+
+
+def differing_settings(before: Provenance, now: Provenance) -> list[str]:
+    """Names, sorted, of the settings that make other supervoxels now than before; none if generation didn't make them.
+
+    Args:
+        before: a case's provenance file.
+        now: provenance of what would be made now.
+    """
+    if "config" not in before:
+        return []
+    try:  # in today's words: a setting that is newer had its default
+        then = GenerationConfig(**before["config"]).model_dump(mode="json")
+    except (ValueError, TypeError):
+        then = before["config"]
+    different = [key for key, value in now["config"].items() if key not in _WITHOUT_EFFECT and then.get(key) != value]
+    for model, checkpoint in now["checkpoints"].items():
+        if before.get("checkpoints", {}).get(model, {}).get("sha256") != checkpoint["sha256"]:
+            different.append(f"{model}_checkpoint")
+    return sorted(different)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if is_out_of_memory(error):
+        return (
+            "it doesn't fit into memory, not even with one object and one point at a time; "
+            "use -device cpu, or a machine with more memory."
+        )
+    lines = str(error).splitlines() or [""]
+    return f"unexpected {type(error).__name__}: {lines[0]} (please report this)"

@@ -1,0 +1,69 @@
+"""`nnUNetv2_supervoxel_generate`, on the MNI152 brain."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import pytest
+
+from nnunetv2_supervoxel.config import find_config
+
+Contents = Callable[..., dict[str, bytes]]
+
+
+def test_what_is_kept_from_other_settings_is_said(
+    contents: Contents, generated: Path, run: Callable, tmp_path: Path
+) -> None:
+    """The batch size, which makes no other supervoxels, is none of them."""
+    config = tmp_path / "config.yaml"
+    config.write_text(find_config("tiny_brain").read_text() + "seed: 1\nmax_track_growth: 2.0\npoints_per_batch: 3\n")
+    before = contents(generated)
+    arguments = ("-d", 990, "-device", "cpu", "--report", tmp_path / "report.csv")
+    done = run("nnUNetv2_supervoxel_generate", *arguments, "-config", config)
+    assert done.returncode == 0, done.stderr
+    assert "3 cases: 0 made, 3 kept" in done.stdout
+    assert "Note: 3 of them were done before with other settings (max_track_growth, seed)" in done.stderr
+    with open(tmp_path / "report.csv", newline="") as file:
+        assert [row["differing"] for row in csv.DictReader(file)] == ["max_track_growth, seed"] * 3
+    done = run("nnUNetv2_supervoxel_generate", *arguments, "-config", "tiny_brain")
+    assert "3 kept" in done.stdout
+    assert "other settings" not in done.stderr
+    assert contents(generated) == before
+
+
+@pytest.fixture
+def copy(preprocessed: Path) -> Path:
+    """A second dataset (991) with the preprocessed files of the first, free to be damaged."""
+    target = preprocessed.parent / "Dataset991_Copy"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(preprocessed, target, ignore=shutil.ignore_patterns("*_supervoxels"))
+    yield target
+    shutil.rmtree(target)
+
+
+def test_bad_cases_are_reported_and_stop_nobody(copy: Path, run: Callable, tmp_path: Path) -> None:
+    images = copy / "nnUNetPlans_3d_fullres"
+    damaged = images / "brain_00.b2nd"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    shape = blosc2.open(str(images / "brain_01.b2nd")).shape
+    (images / "brain_01.b2nd").unlink()
+    blosc2.asarray(np.full(shape, 3.0, np.float32), urlpath=str(images / "brain_01.b2nd"))
+
+    done = run("nnUNetv2_supervoxel_generate", "-d", 991, "-config", "tiny", "--report", tmp_path / "report.csv")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "3 cases: 1 made, 0 kept, 1 without supervoxels, 1 failed" in done.stdout
+    assert "brain_00" in done.stderr
+    made = copy / "nnUNetPlans_3d_fullres_supervoxels"
+    assert sorted(os.listdir(made)) == ["brain_01.json", "brain_02.b2nd", "brain_02.json", "brain_02.pkl"]
+    assert json.loads((made / "brain_01.json").read_text())["notes"] == ["the image is constant"]
+    with open(tmp_path / "report.csv", newline="") as file:
+        rows = {row["case"]: row["status"] for row in csv.DictReader(file)}
+    assert rows == {"brain_00": "failed", "brain_01": "empty", "brain_02": "made"}

@@ -1,0 +1,70 @@
+"""`SuperVoxel_generate`, on the MNI152 brain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+Contents = Callable[..., dict[str, bytes]]
+
+
+def brain_image(folder: Path, name: str = "scan.nii.gz") -> sitk.Image:
+    """A brain with oblique axes, anisotropic voxels and three different sizes."""
+    from nilearn import datasets
+
+    brain = datasets.load_mni152_template(resolution=2).get_fdata().T[20:70, 5:110, 3:90].astype(np.float32)
+    image = sitk.GetImageFromArray(brain)
+    image.SetSpacing((2.0, 2.1, 2.5))
+    image.SetOrigin((-90.0, 126.0, -72.0))
+    image.SetDirection((0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    folder.mkdir(exist_ok=True)
+    sitk.WriteImage(image, str(folder / name))
+    return image
+
+
+def test_a_nifti_folder_through_the_command(tmp_path: Path, run: Callable) -> None:
+    image = brain_image(tmp_path / "scans")
+    (tmp_path / "scans" / "broken.nii.gz").write_bytes(b"not a NIfTI")
+    (tmp_path / "scans" / "notes.txt").write_text("not an image")
+    done = run("SuperVoxel_generate", "-i", tmp_path / "scans", "-c", "tiny", "-device", "cpu")
+    assert done.returncode == 1, done.stderr
+    assert "2 cases: 1 made, 0 kept, 0 without supervoxels, 1 failed" in done.stdout
+    output = tmp_path / "supervoxel"  # the default: beside the input
+    assert sorted(os.listdir(output)) == ["scan.json", "scan.nii.gz"]
+    masks = sitk.ReadImage(str(output / "scan.nii.gz"))
+    assert masks.GetSize()[:3] == image.GetSize()
+    dimension = masks.GetDimension()  # ITK reads a 4D NIfTI with one volume as 3D
+    np.testing.assert_allclose(masks.GetSpacing()[:3], image.GetSpacing(), rtol=1e-6)
+    np.testing.assert_allclose(masks.GetOrigin()[:3], image.GetOrigin(), rtol=1e-6)
+    direction = np.reshape(masks.GetDirection(), (dimension, dimension))[:3, :3].ravel()
+    np.testing.assert_allclose(direction, image.GetDirection(), atol=1e-6)
+    array = sitk.GetArrayFromImage(masks).reshape(-1, *sitk.GetArrayFromImage(image).shape)
+    assert set(np.unique(array)) == {0, 1}
+    # The masks fit the image where it lies: their outlines are on edges more often than those of mirrored masks.
+    gradient = np.linalg.norm(np.gradient(sitk.GetArrayFromImage(image)), axis=0)
+    outline = array[:, 1:-1].astype(bool) & ~(array[:, 2:].astype(bool) & array[:, :-2].astype(bool))
+    on_edges = np.mean([gradient[1:-1][mask].mean() for mask in outline if mask.any()])
+    mirrored = np.mean([gradient[1:-1, :, ::-1][mask].mean() for mask in outline if mask.any()])
+    assert on_edges > mirrored
+
+
+def test_images_are_never_replaced_by_supervoxels(contents: Contents, tmp_path: Path, run: Callable) -> None:
+    brain_image(tmp_path / "scans")
+    brain_image(tmp_path / "others")
+    (tmp_path / "others" / "scan.json").write_text('{"Modality": "MR"}')  # BIDS keeps such a file beside an image
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    before = {name: contents(tmp_path / name) for name in ("scans", "others")}
+    arguments = ("-i", tmp_path / "scans", "-c", "tiny")
+    for output in ("scans", "link"):
+        done = run("SuperVoxel_generate", *arguments, "-o", tmp_path / output, "--overwrite")
+        assert done.returncode == 1
+        assert "would replace the images" in done.stderr
+    done = run("SuperVoxel_generate", *arguments, "-o", tmp_path / "others")
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "scan.nii.gz is there already and wasn't made by generation" in done.stderr
+    assert {name: contents(tmp_path / name) for name in ("scans", "others")} == before
