@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from nnunetv2_supervoxel.masks import packed_masks
-from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.masks.components import seed_component
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 
@@ -60,10 +59,3 @@ def test_a_seed_outside_of_the_mask_has_no_component() -> None:
     seed = np.zeros_like(mask)
     seed[2, 4, 6] = True
     assert component_of(mask, seed) is None
-
-
-def test_bounding_box_is_tight_on_every_axis() -> None:
-    mask = np.zeros((7, 11, 13), bool)
-    mask[2, 3, 12] = mask[5, 1, 4] = True
-    assert bounding_box(mask) == (slice(2, 6), slice(1, 4), slice(4, 13))
-    assert bounding_box(np.zeros((2, 3), bool)) is None
