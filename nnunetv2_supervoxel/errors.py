@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake a user can correct."""
+"""Mistakes that a user can correct, and how errors are told."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from types import TracebackType
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence: what was wrong, where, and what to do next.
+    """A mistake that a user can correct. Its one sentence says what is wrong, where, and what to do next.
 
-    Commands print the sentence and exit with a code other than 0; nothing else ends without a traceback.
+    Commands print the sentence without a traceback, and exit with a code other than 0. Every other exception is a bug
+    and keeps its traceback.
     """
 
 
 def tell_user_errors_plainly() -> None:
-    """In commands of other packages (nnUNetv2_train), let a `UserError` be told by its sentence, without traceback."""
+    """Print the sentence of a `UserError` without a traceback in commands of other packages, too (nnUNetv2_train)."""
     tell_others = sys.excepthook
 
     def tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -27,6 +28,6 @@ def tell_user_errors_plainly() -> None:
 
 
 def last_line(error: Exception) -> str:
-    """What another package says of its error, in one line: many say first where, and last what."""
+    """What another package says of its error, in one line: its last, as many packages say there what went wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

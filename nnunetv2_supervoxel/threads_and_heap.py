@@ -13,10 +13,12 @@ _M_ARENA_MAX = -8  # of glibc's mallopt
 def share_machine() -> None:
     """Let threads sleep while they wait, and allocate from one heap; the user's own settings win.
 
-    OpenMP's threads would spin, which takes the cores from whatever runs beside them; it reads the variable when
-    PyTorch is imported, so call this before. Heaps of their own are what glibc gives to threads, and each stays as
-    large as it ever was. The number of threads is left alone: with another one PyTorch rounds differently, and single
-    voxels of arrays change.
+    Waiting threads of OpenMP spin by default: they keep cores busy that other programs need. OpenMP reads its variable
+    when PyTorch is imported, so call this function before.
+
+    By default glibc gives threads heaps of their own, and a heap never shrinks.
+
+    The number of threads stays as it is. With another number PyTorch rounds differently, and single voxels change.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
@@ -25,16 +27,16 @@ def share_machine() -> None:
 
 
 def trim_heap() -> None:
-    """Give back to the system what was freed; glibc keeps it, as long as anything lies behind it."""
+    """Give freed memory back to the system. By itself glibc keeps it as long as anything in use lies behind it."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def take_threads_asked_for() -> None:
-    """As many PyTorch threads as OMP_NUM_THREADS says, if it is set.
+    """Use as many PyTorch threads as OMP_NUM_THREADS says, if it is set.
 
-    nnUNetv2_train takes every core for a training on the CPU; two trainings side by side then slow each other down.
+    nnUNetv2_train uses every core for a training on the CPU. Two trainings at the same time then slow each other down.
     """
     import torch  # only here: `share_machine` must come before it
 

@@ -17,9 +17,9 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
 from nnunetv2_supervoxel.files.volumes import NNUNET_ENDINGS, find_images, read_channels
 
-Channels = list[tuple[int, Path]]  # of one case: number and file of each
+IGNORE = 2  # the label for unknown; nnU-Net wants at least one other label below it
 
-IGNORE = 2  # of the labels; nnU-Net wants at least one other label below it
+Channels = list[tuple[int, Path]]  # of one case: number and file of each
 
 
 def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tuple[Path, int, dict[str, str]]:
@@ -39,8 +39,8 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
         The dataset's folder, the number of cases, and why others are left out.
 
     Raises:
-        UserError: no images, images of several endings, an ID in use, a name that is none, or no case that can be
-            taken.
+        UserError: there are no images, or images with several endings; the ID is in use; the name can't be one; or no
+            case can be taken.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"'{name}' can't be a dataset's name: letters, digits, _ and - can.")

@@ -1,4 +1,4 @@
-"""Reading images in any format: through SimpleITK, and Blosc2 arrays."""
+"""Reading images: any format that SimpleITK knows, and Blosc2 arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 
-# Of 3D images in a single file, which nnU-Net reads through SimpleITK.
+# Formats that nnU-Net reads through SimpleITK, with a 3D image in a single file.
 NNUNET_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
 
 
@@ -23,10 +23,10 @@ class Volume:
     """An image as generation wants it.
 
     Attributes:
-        array: (c, z, y, x), the channels to show.
+        array: (c, z, y, x), the channels that the models see.
         spacing: voxel size (z, y, x) in mm.
         source: the file it came from.
-        header: SimpleITK image without voxels that carries the geometry; None for nnU-Net's own files.
+        header: geometry of the file; None for Blosc2 arrays and nnU-Net's own files.
     """
 
     array: np.ndarray
@@ -56,7 +56,7 @@ def find_images(
         remedy: what a user should do if nothing is found.
 
     Raises:
-        UserError: there is no such folder, nothing in it, or two files of one name.
+        UserError: there is no such folder, no image in it, or two that differ in their ending alone.
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
@@ -106,7 +106,8 @@ def read_sitk(path: Path) -> sitk.Image:
     """An image in any format that SimpleITK knows.
 
     Raises:
-        UserError: the file is no image, or is damaged: of a truncated NIfTI or GIPL, ITK gives zeros for what is lost.
+        UserError: the file is no image, or is damaged. That is checked here for NIfTI and GIPL: if such a file is
+            truncated, ITK gives zeros for the lost voxels.
     """
     try:
         image = sitk.ReadImage(str(path))
@@ -169,7 +170,16 @@ def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
 
 
 def take_channels(data: np.ndarray | blosc2.NDArray, channels: Sequence[int], source: Path) -> np.ndarray:
-    """Copy of the wanted channels: (c, z, y, x)."""
+    """Copy of the wanted channels: (c, z, y, x).
+
+    Args:
+        data: (all channels, z, y, x).
+        channels: which of them.
+        source: the file it came from, for the message.
+
+    Raises:
+        UserError: there are fewer channels.
+    """
     if max(channels) >= data.shape[0]:
         raise UserError(
             f"{source} has {data.shape[0]} channel(s), so channel {max(channels)} of the config doesn't exist "
