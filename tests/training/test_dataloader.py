@@ -384,6 +384,51 @@ def test_cases_without_supervoxels_are_skipped_with_one_warning(folders):
     assert "do this" in str(caught[0].message)
 
 
+def test_cases_with_labels_alone_count_where_labels_are_asked_for(folders):
+    images, supervoxels = folders
+    for path in supervoxels.glob("b.*"):
+        path.unlink()
+    write_image(images, "c", np.stack([coordinates()] * 2), np.zeros(SHAPE))  # neither of both
+    with pytest.warns(UserWarning, match="1 of 3 cases have no supervoxels or labels"):
+        assert PromptDataset(*folders, labels="also").identifiers == ["a", "b"]
+    for labels in ("never", "instead"):
+        with pytest.warns(UserWarning, match=r"2 of 3 cases have no supervoxels in .*\(b, c\)"):
+            assert PromptDataset(*folders, labels=labels).identifiers == ["a"]
+    shutil.rmtree(supervoxels)
+    with pytest.warns(UserWarning, match=r"1 of 3 cases have no supervoxels or labels in .*\(c\)"):
+        assert PromptDataset(*folders, labels="instead").identifiers == ["a", "b"]
+    with pytest.raises(UserError, match="None of 3 cases has supervoxels in"):
+        PromptDataset(*folders)
+    with pytest.raises(UserError, match="None of 1 cases has supervoxels or labels in"):
+        PromptDataset(*folders, ["c"], labels="also")
+
+
+def test_a_case_without_supervoxels_gives_labels(folders):
+    supervoxels = folders[1]
+    for path in supervoxels.glob("b.*"):
+        path.unlink()
+    write_supervoxels(supervoxels, "a", numbers=(0,))
+    dataset = PromptDataset(*folders, labels="also")
+    case = dataset.open_case("b")
+    assert not case.has_supervoxels
+    assert case.supervoxels.shape == (0, *SHAPE)
+    settings = {"batch_size": 40, "patch_size": PATCH, "final_patch_size": PATCH, "rng": np.random.default_rng(0)}
+    batch = next(PromptDataLoader([dataset], **settings))
+    seen = {
+        key: {found for name, found in zip(batch["keys"], objects_of(batch), strict=True) if name == key}
+        for key in "ab"
+    }
+    assert seen == {"a": {0}, "b": {0, 1, 2}}
+
+
+def test_empty_supervoxels_are_never_replaced_by_labels(folders):
+    for case in ("a", "b"):
+        rows = {"class_locations": {key: np.zeros((0, 4), int) for key in (1, 2, 3)}}
+        (folders[1] / f"{case}.pkl").write_bytes(pickle.dumps(rows))
+    with pytest.raises(UserError, match="no object with a voxel"):
+        next(PromptDataLoader([PromptDataset(*folders, labels="also")], 1, PATCH, PATCH))
+
+
 def test_no_supervoxels_at_all(folders, tmp_path):
     with pytest.raises(UserError, match=r"None of 2 cases has supervoxels in .*nowhere; do this"):
         PromptDataset(folders[0], tmp_path / "nowhere", remedy="do this")

@@ -334,6 +334,56 @@ def test_further_datasets_are_drawn_from(make_trainer, prompt_training, prompt_d
         make_trainer().get_dataloaders()
 
 
+@pytest.fixture
+def hide_supervoxels(prompt_dataset):
+    """Let cases be without supervoxels for a while: `hide_supervoxels("case1", "case3")`."""
+    folder = prompt_dataset / "nnUNetPlans_3d_fullres_supervoxels"
+    aside = folder.with_name("hidden")
+    aside.mkdir()
+
+    def hide(*cases):
+        for case in cases:
+            for path in folder.glob(f"{case}.*"):
+                path.rename(aside / path.name)
+
+    yield hide
+    for path in aside.iterdir():
+        path.rename(folder / path.name)
+    aside.rmdir()
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_a_training_on_real_labels_needs_no_supervoxels(prompt_training, hide_supervoxels):
+    results = prompt_training(real_label_fraction=1.0)
+    hide_supervoxels(*(f"case{number}" for number in range(5)))
+    train("SupervoxelPromptTrainer_1epoch")
+    summary = json.loads(next(results.glob("*/fold_all/validation/summary.json")).read_text())
+    assert set(summary["mean"]) == {"label"}
+    assert list(summary["cases"]) == [f"case{number}" for number in range(5)]
+    assert all(summary["cases"].values())
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_validation_cases_with_labels_need_no_supervoxels(
+    prompt_training, make_trainer, hide_supervoxels, prompt_dataset
+):
+    results = prompt_training()
+    make_trainer(fold=0).do_split()  # makes the folds
+    validation = json.loads((prompt_dataset / "splits_final.json").read_text())[0]["val"]
+    hide_supervoxels(*validation)
+    train("SupervoxelPromptTrainer_1epoch", fold=0)
+    summary = json.loads(next(results.glob("*/fold_0/validation/summary.json")).read_text())
+    assert set(summary["mean"]) == {"label"}
+    assert list(summary["cases"]) == validation
+
+
+def test_naming_needs_supervoxels_in_validation_too(pretraining, make_trainer, hide_supervoxels, prompt_dataset):
+    make_trainer("SupervoxelPretrainTrainer", fold=0).do_split()  # makes the folds
+    hide_supervoxels(*json.loads((prompt_dataset / "splits_final.json").read_text())[0]["val"])
+    with pytest.raises(UserError, match="None of 1 cases has supervoxels in"):
+        make_trainer("SupervoxelPretrainTrainer", fold=0).get_dataloaders()
+
+
 def test_no_supervoxels_names_the_generate_command(make_trainer, prompt_dataset, monkeypatch):
     supervoxels = prompt_dataset / "nnUNetPlans_3d_fullres_supervoxels"
     supervoxels.rename(supervoxels.with_name("hidden"))

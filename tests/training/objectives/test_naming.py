@@ -1,5 +1,7 @@
 """Naming the classes of supervoxels: the loss, and steps of SupervoxelPretrainTrainer."""
 
+import json
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -7,6 +9,7 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.training.features import outputs_of
 from nnunetv2_supervoxel.training.rounds import without_prompts
 from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, UNKNOWN
@@ -112,3 +115,44 @@ def test_a_training_goes_on_with_its_heads(make_trainer, pretraining, tmp_path):
     resumed.load_checkpoint(str(tmp_path / "checkpoint.pth"))
     torch.testing.assert_close(resumed.network.state_dict()[head], trainer.network.state_dict()[head])
     assert resumed.network.state_dict()[head].shape[0] == 6  # no class, and five
+
+
+def test_the_command_trains_and_the_export_leaves_the_heads_behind(pretraining, run, tmp_path):
+    results = pretraining(**FEW_CLASSES)
+    trainer = f"{TRAINER}_1epoch"
+    done = run("nnUNetv2_train", 997, "3d_tiny", "all", "-tr", trainer, "-device", "cpu", nnUNet_n_proc_DA="1")
+    assert done.returncode == 0, done.stderr
+    fold = results / f"{trainer}__nnUNetPlans__3d_tiny" / "fold_all"
+    trained = torch.load(fold / "checkpoint_final.pth", weights_only=False)
+    assert trained["trainer_name"] == trainer
+    assert trained["network_weights"]["objective_heads.seg_layers.0.weight"].shape[0] == 6
+    assert json.loads((fold / "pretraining.json").read_text())["objective_settings"] == {"classes": 5}
+
+    def export(to, path):
+        what = ("-d", 997, "-c", "3d_tiny", "-tr", trainer, "-o", path, "--format", to)
+        return run("nnUNetv2_supervoxel_export", *what)
+
+    assert export("nnunet", tmp_path / "weights.pth").returncode == 0
+    weights = torch.load(tmp_path / "weights.pth", weights_only=True)["network_weights"]
+    expected = {name for name in trained["network_weights"] if not name.startswith("objective_heads.")}
+    assert set(weights) == expected
+    assert weights["encoder.stages.0.0.convs.0.conv.weight"].shape[1] == 1
+    refused = export("nninteractive", tmp_path / "session")
+    assert refused.returncode == 1
+    assert "Error: This model was trained without one prompt" in refused.stderr
+    assert not (tmp_path / "session").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "guessing"}, "no objective 'guessing' in the training config; take one of: naming"),
+        ({"objective_settings": {"classes": 1}}, "'objective_settings' of naming in the training config are wrong"),
+        ({"objective_settings": {"clases": 5}}, "unknown key 'clases' (known: classes)"),
+        ({"max_rounds": 3}, "unknown key 'max_rounds'"),
+    ],
+)
+def test_wrong_settings_are_told(pretraining, make_trainer, settings, words):
+    pretraining(**settings)
+    with pytest.raises(UserError, match=re.escape(words)):
+        make_trainer(TRAINER, initialize=False)
