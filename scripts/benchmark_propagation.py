@@ -1,8 +1,8 @@
 """Propagation: the usual way and ours, side by side, on the same frames, seeds and weights.
 
-The usual way drives the official `SAM2VideoPredictor`: the whole volume is resized up front, objects are tracked one by
-one to both ends of the volume (backwards on images flipped in memory), every frame's memory is kept, results land in a
-float64 array of n times the volume, in which components are searched n times. Ours is what
+The usual way drives the official `SAM2VideoPredictor`. The whole volume is resized up front. Objects are tracked one by
+one to both ends of the volume, backwards on images flipped in memory. Every frame's memory is kept. Results land in a
+float64 array of n times the volume, and components are searched n times in it. Our way is what
 `nnUNetv2_supervoxel_generate` does between proposals and files. Each side runs in a process of its own, so that its
 peak memory is its own.
 
@@ -10,31 +10,26 @@ peak memory is its own.
     python scripts/benchmark_propagation.py --slices 30 --objects 6  # a quick look
     python scripts/benchmark_propagation.py --device cuda --checkpoint large
 
-The volumes are phantoms; their true objects on the middle slice, with outlines shifted a little, are the seeds. Where
-there are fewer of them than asked for, they are taken again with another outline, as SAM proposes one object in several
-ways.
+The volumes are phantoms. The seeds are their true objects on the middle slice, with outlines shifted a little. If there
+are fewer of them than asked for, they are taken again with another outline, as SAM proposes one object in several ways.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
-import benchmarking
 import blosc2
 import numpy as np
-import process_memory
 import torch
 import torch.nn.functional as F  # noqa: N812
+from benchmarking.clock import Clock
+from benchmarking.processes import MemoryPeak, in_own_process
+from benchmarking.report import make_parser, report
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from scipy import ndimage
 
@@ -50,12 +45,11 @@ from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 SMALLEST_SEED = 100  # pixels
 
+Way = Callable[[np.ndarray, np.ndarray, int, Clock], dict]  # takes volume, seeds, keyframe and a clock
+
 
 def main() -> None:
     arguments = _parse()
-    if arguments.side:
-        _run_side(arguments)
-        return
     runs = []
     for slices in arguments.slices:
         with TemporaryDirectory() as folder:
@@ -65,7 +59,7 @@ def main() -> None:
     names = ("size", "objects", "checkpoint", "device", "precision", "threads", "seed")
     settings = {name: getattr(arguments, name) for name in names} | {"flatness": flatness, "runs": runs}
     print()
-    benchmarking.report([_row(run) for run in runs], settings, arguments.json)
+    report([_row(run) for run in runs], settings, arguments.json)
     print(
         f"\nOurs beyond input and output, {arguments.slices[-1]} slices against {arguments.slices[0]}: {flatness:.2f}"
     )
@@ -97,9 +91,7 @@ def _compare(arguments: argparse.Namespace, slices: int, folder: Path) -> dict:
     np.savez(folder / "case.npz", volume=volume, seeds=seeds, keyframe=keyframe)
     result = {"slices": slices, "shape": volume.shape, "objects": len(seeds)}
     for side in ("reference", "ours"):
-        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--side", side, "--folder", str(folder)]
-        subprocess.run(command, check=True, env={**os.environ, "TQDM_DISABLE": "1"})
-        result[side] = json.loads((folder / f"{side}.json").read_text())
+        result[side] = in_own_process(_run_side, side, folder, arguments)
     reference, ours = (blosc2.open(str(folder / f"{side}.b2nd"), mode="r") for side in ("reference", "ours"))
     kept, nothing = result["ours"]["kept"], np.zeros(volume.shape, np.uint8)
     found = (ours[kept.index(i)] if i in kept else nothing for i in range(len(seeds)))
@@ -108,6 +100,7 @@ def _compare(arguments: argparse.Namespace, slices: int, folder: Path) -> dict:
 
 
 def _row(result: dict) -> dict[str, object]:
+    """The figures of one volume, for the table."""
     usual, ours = result["reference"], result["ours"]
     memory = [(side["peak"] - side["input"]) / 1e6 for side in (usual, ours)]
     return {
@@ -130,69 +123,56 @@ def _dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / total if total else 1.0
 
 
-def _beyond(report: dict) -> int:
-    return report["peak"] - report["input"] - report["output"]
+def _beyond(figures: dict) -> int:
+    """Peak memory in bytes, less what goes in and what comes out."""
+    return figures["peak"] - figures["input"] - figures["output"]
 
 
-def _run_side(arguments: argparse.Namespace) -> None:
-    """One side, in this process: its result as `SIDE.b2nd`, its figures as `SIDE.json`."""
+def _run_side(side: str, folder: Path, arguments: argparse.Namespace) -> dict:
+    """One side, in this process: its result goes into `SIDE.b2nd`, its figures are returned."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = {"reference": _reference, "ours": _ours}[arguments.side](arguments)
-    baseline = process_memory.resident()
-    with np.load(arguments.folder / "case.npz") as case:
+    run = {"reference": _reference, "ours": _ours}[side](folder, arguments)
+    peak, clock = MemoryPeak(), Clock()
+    with np.load(folder / "case.npz") as case:
         volume, seeds, keyframe = case["volume"], case["seeds"], int(case["keyframe"])
-    process_memory.restart_peak()
-    clock = _Clock()
-    report = run(volume, seeds, keyframe, clock)
-    seconds = clock.seconds | {"all": sum(clock.seconds.values())}
-    report |= {"seconds": seconds, "peak": process_memory.peak() - baseline, "input": volume.nbytes + seeds.nbytes}
+    peak.restart()
+    figures = run(volume, seeds, keyframe, clock)
+    seconds = {stage: clock.total(stage) for stage in clock.times}
+    seconds["all"] = sum(seconds.values())
+    figures |= {"seconds": seconds, "peak": peak.bytes(), "input": volume.nbytes + seeds.nbytes}
     if arguments.device.startswith("cuda"):
-        report["peak_on_device"] = torch.cuda.max_memory_allocated()
-    (arguments.folder / f"{arguments.side}.json").write_text(json.dumps(report))
+        figures["peak_on_device"] = torch.cuda.max_memory_allocated()
+    return figures
 
 
-class _Clock:
-    """Wall-clock seconds of named stages."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0) + time.perf_counter() - start
-
-
-def _ours(arguments: argparse.Namespace) -> object:
-    """Loads the model; returns what tracks, selects components and writes."""
+def _ours(folder: Path, arguments: argparse.Namespace) -> Way:
+    """Load the model; what tracks, selects components and writes."""
     share_machine()  # as the command does
     propagate = Propagator(load_sam2(arguments.checkpoint, arguments.device).model, precision=arguments.precision)
 
-    def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: _Clock) -> dict:
+    def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: Clock) -> dict:
         with clock("tracking"):
             tracks = propagate(lambda frame: volume[frame][None], len(volume), seeds, keyframe)
         with clock("components"):
             found = supervoxels_of(tracks, [Proposal(seed, 1.0, 1.0) for seed in seeds], keyframe, axis=0)
         with clock("writing"):
             kept = [i for i, supervoxel in enumerate(found) if supervoxel is not None]
-            supervoxel_files.write_case(
-                arguments.folder, "ours", SupervoxelSet(volume.shape, tuple(found[i] for i in kept)), {}
-            )
+            supervoxels = SupervoxelSet(volume.shape, tuple(found[i] for i in kept))
+            supervoxel_files.write_case(folder, "ours", supervoxels, {})
         return {"kept": kept, "output": 0}  # it is on the disk, and nowhere else as a whole
 
     return run
 
 
-def _reference(arguments: argparse.Namespace) -> object:
-    """The same, the usual way."""
+def _reference(folder: Path, arguments: argparse.Namespace) -> Way:
+    """Load the model; what does the same the usual way."""
     device = torch.device(arguments.device)
     predictor = load_sam2(arguments.checkpoint, device, model_class=SAM2VideoPredictor).model
     half = arguments.precision == "bfloat16" or (arguments.precision == "auto" and device.type == "cuda")
     precision = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
-    def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: _Clock) -> dict:
+    def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: Clock) -> dict:
         result = np.zeros((len(seeds), *volume.shape))
         with clock("resizing"):
             frames = _resized(volume, predictor.image_size)
@@ -207,7 +187,7 @@ def _reference(arguments: argparse.Namespace) -> object:
                 votes[0] = 0
                 mask[:] = labels == (votes.argmax() or -1)
         with clock("writing"):
-            blosc2.asarray(result.astype(np.uint8), urlpath=str(arguments.folder / "reference.b2nd"))
+            blosc2.asarray(result.astype(np.uint8), urlpath=str(folder / "reference.b2nd"))
         return {"output": result.nbytes}
 
     return run
@@ -226,7 +206,7 @@ def _resized(volume: np.ndarray, size: int) -> torch.Tensor:
 def _track_one_by_one(
     predictor: SAM2VideoPredictor, frames: torch.Tensor, seeds: np.ndarray, keyframe: int, result: np.ndarray
 ) -> None:
-    """Track every object from the keyframe to the last frame, from a fresh state; masks go into `result`."""
+    """Track every object from the keyframe to the last frame, from a fresh state. Masks go into `result`."""
     loaded = (frames.to(predictor.device), *seeds.shape[1:])
     with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=loaded):
         state = predictor.init_state("replaced by the frames above")
@@ -238,7 +218,7 @@ def _track_one_by_one(
 
 
 def _parse() -> argparse.Namespace:
-    parser = benchmarking.parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 120, 240], help="one volume for each")
     parser.add_argument("--size", type=int, nargs=2, default=[256, 320], metavar=("Y", "X"), help="pixels of a slice")
     parser.add_argument("--objects", type=int, default=20)
@@ -247,8 +227,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of both sides")
     parser.add_argument("--threads", type=int, help="of PyTorch, for both sides; default: PyTorch's own")
     parser.add_argument("--seed", type=int, default=4, help="of the phantom and its outlines")
-    parser.add_argument("--side", choices=["reference", "ours"], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

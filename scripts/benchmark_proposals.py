@@ -1,21 +1,22 @@
-"""SAM's automatic mask generator on one slice, the official one and ours, with the same points and thresholds: where
-each spends its time (encoder, decoder, upsampling, everything else), and whether the masks are the same.
+"""SAM's automatic mask generator on one slice: the official one and ours, with the same points and thresholds.
 
-python scripts/benchmark_proposals.py                                                  # tiny checkpoints
-python scripts/benchmark_proposals.py --config configs/config.yaml --device cuda       # the checkpoint named there
+The table says where each spends its time: encoder, decoder, upsampling, everything else. The last line says whether the
+masks are the same.
+
+    python scripts/benchmark_proposals.py                                                  # tiny checkpoints
+    python scripts/benchmark_proposals.py --config configs/config.yaml --device cuda       # the checkpoint named there
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from unittest import mock
 
-import benchmarking
 import numpy as np
-import torch
+from benchmarking.clock import Clock
+from benchmarking.report import make_parser, report
 from segment_anything import SamAutomaticMaskGenerator
 
 from nnunetv2_supervoxel import GenerationConfig, load_config
@@ -42,52 +43,45 @@ def main() -> None:
     ]
     same = sum(np.array_equal(one.mask, other.mask) for one, other in zip(of_usual, of_ours, strict=False))
     settings = {"config": config.model_dump(mode="json"), "device": arguments.device, "size": arguments.size}
-    benchmarking.report(rows, settings | {"proposals": [len(of_usual), len(of_ours)], "same": same}, arguments.json)
+    report(rows, settings | {"proposals": [len(of_usual), len(of_ours)], "same": same}, arguments.json)
     print(f"\n{len(of_usual)} proposals and {len(of_ours)}, {same} of them the same")
 
 
 def _run(propose: Proposer, image: np.ndarray) -> tuple[dict[str, float], list[Proposal]]:
     """Seconds by part, and the proposals."""
-    predictor, seconds = propose._generator.predictor, Counter()
+    predictor = propose._generator.predictor
     model = predictor.model
-    with (
-        _timing(predictor, "set_image", seconds, model.device),
-        _timing(model.prompt_encoder, "forward", seconds, model.device),
-        _timing(model.mask_decoder, "forward", seconds, model.device),
-        _timing(model, "postprocess_masks", seconds, model.device),
-    ):
-        propose(image)  # warm
-        seconds.clear()
-        start = time.perf_counter()
-        proposals = propose(image)
-        total = time.perf_counter() - start
+    clock = Clock(model.device)
     parts = {
-        "image encoder": seconds["set_image"],
-        "prompt encoder and mask decoder": seconds["forward"],
-        "upsampling of masks": seconds["postprocess_masks"],
-        "filtering, run-length coding, suppression": total - sum(seconds.values()),
-        "all": total,
+        "image encoder": [(predictor, "set_image")],
+        "prompt encoder and mask decoder": [(model.prompt_encoder, "forward"), (model.mask_decoder, "forward")],
+        "upsampling of masks": [(model, "postprocess_masks")],
     }
-    return parts, proposals
+    with ExitStack() as patches:
+        for part, methods in parts.items():
+            for owner, name in methods:
+                patches.enter_context(mock.patch.object(owner, name, _timed(getattr(owner, name), clock, part)))
+        propose(image)  # warm
+        clock.restart()
+        with clock("all"):
+            proposals = propose(image)
+    seconds = {part: clock.total(part) for part in parts}
+    rest = clock.total("all") - sum(seconds.values())
+    return seconds | {"filtering, run-length coding, suppression": rest, "all": clock.total("all")}, proposals
 
 
-def _timing(owner: object, name: str, seconds: Counter, device: torch.device) -> mock._patch:
-    """Patch a method with itself, its time added up in `seconds`."""
-    method: Callable = getattr(owner, name)
+def _timed(method: Callable, clock: Clock, stage: str) -> Callable:
+    """The method, with its time counted for a stage."""
 
     def timed(*arguments: object, **named: object) -> object:
-        start = time.perf_counter()
-        result = method(*arguments, **named)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds[name] += time.perf_counter() - start
-        return result
+        with clock(stage):
+            return method(*arguments, **named)
 
-    return mock.patch.object(owner, name, timed)
+    return timed
 
 
 def _parse() -> argparse.Namespace:
-    parser = benchmarking.parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--config", default="tiny", help="as for nnUNetv2_supervoxel_generate")
     parser.add_argument("--size", type=int, nargs=2, default=[256, 320], metavar=("Y", "X"), help="pixels of the slice")
     parser.add_argument("--seed", type=int, default=4, help="of the phantom")

@@ -2,21 +2,22 @@
 
     python scripts/benchmark_store.py --json supervoxel_files.json
 
-The usual way: `argwhere` over the whole array for every supervoxel, then nnU-Net's sampling; the array with the chunks
-that Blosc2 chooses by itself. Every figure is the median of some repetitions, ours and theirs in turns, on one thread.
+The usual way is `argwhere` over the whole array for every supervoxel, then nnU-Net's sampling, and an array with the
+chunks that Blosc2 chooses by itself. Every figure is the median of some repetitions. The two ways run in turns, on one
+thread.
 """
 
 from __future__ import annotations
 
 import pickle
 import tempfile
-import time
-from collections.abc import Callable
+from argparse import Namespace
 from pathlib import Path
 
 import blosc2
 import numpy as np
-from benchmarking import parser, report
+from benchmarking.clock import Clock
+from benchmarking.report import compared, make_parser, report
 from scipy import ndimage
 
 from nnunetv2_supervoxel.files import class_locations, supervoxel_files
@@ -51,20 +52,20 @@ def main() -> None:
 
 def measure_locations(folder: Path, array: np.ndarray, supervoxels: SupervoxelSet, repetitions: int) -> list[dict]:
     """Class locations: at generation, from crops in memory; afterwards, from the array on disk."""
-    path = folder / f"{CASE}.pkl"
-    usual, ours, again = _medians(
-        repetitions,
-        lambda: write_usual_locations(folder / "usual.pkl", array),
-        lambda: write_our_locations(path, supervoxels),
-        lambda: supervoxel_files.rewrite_locations(folder, CASE),
-    )
-    agreement = compare_locations(
-        supervoxel_files.read_locations(folder, CASE), array
-    )  # of the last one to write: the rewrite
+    path, clock = folder / f"{CASE}.pkl", Clock()
+    for _ in range(repetitions):
+        with clock("usual"):
+            write_usual_locations(folder / "usual.pkl", array)
+        with clock("ours"):
+            write_our_locations(path, supervoxels)
+        with clock("ours, from disk"):
+            supervoxel_files.rewrite_locations(folder, CASE)
+    agreement = compare_locations(supervoxel_files.read_locations(folder, CASE), array)  # those of the rewrite
     before = path.read_bytes()
     write_our_locations(path, supervoxels)
     if path.read_bytes() != before:
         raise SystemExit("generation and rewrite do not give the same class locations")
+    usual, ours, again = (clock.median(stage) for stage in ("usual", "ours", "ours, from disk"))
     return [
         _row("class locations at generation, s", usual, ours, 10, agreement),
         _row("class locations from disk, s", usual, again, 10, agreement),
@@ -93,7 +94,7 @@ def compare_locations(locations: dict[int, np.ndarray], array: np.ndarray) -> st
     """Check every row against `argwhere` over the whole array; what was found.
 
     Raises:
-        SystemExit: a row is no voxel that is 1, is there twice, or, where nothing was sampled, one is missing.
+        SystemExit: a row is no voxel that is 1, or is there twice, or one is missing though nothing was sampled.
     """
     whole = sampled = 0
     for channel in range(len(array)):
@@ -110,28 +111,28 @@ def compare_locations(locations: dict[int, np.ndarray], array: np.ndarray) -> st
 
 
 def measure_patches(folder: Path, patch_size: tuple[int, ...], count: int) -> dict:
-    """Reading one supervoxel's patch, around voxels of supervoxels, both opened as nnU-Net opens its arrays."""
-    ours = supervoxel_files.open_array(folder, CASE)
-    usual = supervoxel_files.open_array(folder, "default")
-    locations, rng = supervoxel_files.read_locations(folder, CASE), np.random.default_rng(1)
-    seconds: tuple[list[float], list[float]] = ([], [])
+    """Read one supervoxel's patch, around voxels of supervoxels. nnU-Net opens its arrays as both are opened here."""
+    arrays = {
+        "usual": supervoxel_files.open_array(folder, "default"),
+        "ours": supervoxel_files.open_array(folder, CASE),
+    }
+    locations, rng, clock = supervoxel_files.read_locations(folder, CASE), np.random.default_rng(1), Clock()
     for _ in range(count):
         key = 1 + int(rng.integers(len(locations)))
         centre = locations[key][rng.integers(len(locations[key]))][1:]
-        bounds = patch_bounds(centre, ours.shape[1:], patch_size, patch_size)
+        bounds = patch_bounds(centre, arrays["ours"].shape[1:], patch_size, patch_size)
         patches = []
-        for array, times in zip((usual, ours), seconds, strict=True):
-            start = time.perf_counter()
-            patches.append(read_patch(array, key - 1, bounds, 0))
-            times.append(time.perf_counter() - start)
+        for name, array in arrays.items():
+            with clock(name):
+                patches.append(read_patch(array, key - 1, bounds, 0))
         if not np.array_equal(*patches):
             raise SystemExit("the two arrays do not hold the same patch")
-    usual_ms, ours_ms = (1000 * float(np.median(times)) for times in seconds)
+    usual_ms, ours_ms = (1000 * clock.median(name) for name in arrays)
     return _row("reading a patch, ms", usual_ms, ours_ms, 5, f"{count} of {count} patches equal")
 
 
 def measure_size(folder: Path) -> dict:
-    """Bytes on disk; both compressed with Zstandard at level 5."""
+    """Size on disk. Both are compressed with Zstandard at level 5."""
     usual, ours = ((folder / f"{name}.b2nd").stat().st_size / 1024 for name in ("default", CASE))
     return _row("array on disk, KiB", usual, ours, 1, "same voxels")
 
@@ -153,39 +154,19 @@ def draw_blob(shape: tuple[int, int, int], rng: np.random.Generator) -> Supervox
     return Supervoxel(PackedMask.of(mask), origin, 0, origin[0], 1.0, 1.0)
 
 
-def _medians(repetitions: int, *functions: Callable[[], object]) -> list[float]:
-    """Seconds that each function takes; they run in turns."""
-    seconds = np.empty((repetitions, len(functions)))
-    for turn in range(repetitions):
-        for i, function in enumerate(functions):
-            start = time.perf_counter()
-            function()
-            seconds[turn, i] = time.perf_counter() - start
-    return np.median(seconds, axis=0).tolist()
-
-
 def _row(what: str, usual: float, ours: float, goal: float, agreement: str) -> dict:
-    ratio = usual / ours
-    return {
-        "measured": what,
-        "usual": usual,
-        "ours": ours,
-        "ratio": ratio,
-        "goal": f">= {goal}",
-        "reached": "yes" if ratio >= goal else "NO",
-        "agreement": agreement,
-    }
+    return compared(what, usual, ours, usual / ours, agreement, f">= {goal}", usual / ours >= goal)
 
 
-def _parse() -> object:
-    made = parser(__doc__)
-    made.add_argument("--shape", type=int, nargs=3, default=(300, 400, 400), help="z y x (default: 300 400 400)")
-    made.add_argument("--objects", type=int, default=20, help="supervoxels (default: %(default)s)")
-    made.add_argument("--patch", type=int, nargs=3, default=(128, 128, 128), help="z y x (default: 128 128 128)")
-    made.add_argument("--repetitions", type=int, default=5, help="of the class locations (default: %(default)s)")
-    made.add_argument("--patches", type=int, default=200, help="to read (default: %(default)s)")
-    made.add_argument("--folder", type=Path, help="for the arrays, while it runs (default: a temporary one)")
-    return made.parse_args()
+def _parse() -> Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, default=(300, 400, 400), help="z y x (default: 300 400 400)")
+    parser.add_argument("--objects", type=int, default=20, help="supervoxels (default: %(default)s)")
+    parser.add_argument("--patch", type=int, nargs=3, default=(128, 128, 128), help="z y x (default: 128 128 128)")
+    parser.add_argument("--repetitions", type=int, default=5, help="of the class locations (default: %(default)s)")
+    parser.add_argument("--patches", type=int, default=200, help="to read (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="for the arrays, while it runs (default: a temporary one)")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

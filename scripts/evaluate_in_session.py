@@ -3,20 +3,21 @@
     python scripts/evaluate_in_session.py /tmp/prompts/phantoms
 
 FOLDER is what scripts/train_prompts.py wrote (nnUNet_raw, nnUNet_preprocessed, trained). The model is exported with
-the public command, opened with nnInteractive's session on the CPU, and shown whole raw images. For every object that
-the validation prompted for, the same simulated user gives the same first prompt, then looks at the session's answer and
-corrects it, with prompts of the types that the validation used.
+the public command, and opened with nnInteractive's session on the CPU. The session is shown whole raw images. For every
+object that the validation prompted for, the same simulated user gives the same first prompt. Then the user looks at the
+session's answer and corrects it, with prompts of the types that the validation used.
 
-What differs from the validation: the session reads its patch around the prompt, the validation around the middle of the
-object; the session normalises the raw image by itself and keeps prompts in half precision; its automatic zoom is off
-where it fails with small patches. "In the patch" is the Dice where the validation looked, "whole image" counts
-everything that the session segmented.
+The session differs from the validation. It reads its patch around the prompt, not around the middle of the object. It
+normalises the raw image by itself, and keeps prompts in half precision. Its automatic zoom is off where it fails with
+small patches. "In the patch" is the Dice where the validation looked. "Whole image" counts everything that the session
+segmented.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import tempfile
@@ -25,14 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 import torch
-from small_training import environment, run
+from benchmarking.nnunet import run, set_environment
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.export.nninteractive import can_zoom
-from nnunetv2_supervoxel.export.predict import open_session
+from nnunetv2_supervoxel.export.predict import open_session, set_image
 from nnunetv2_supervoxel.export.trained_model import TrainedModel, load_trained_model
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
+from nnunetv2_supervoxel.files.volumes import read_channels
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset, patch_bounds, read_patch
@@ -80,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     folder = arguments.folder.resolve()
-    environment(folder)
+    set_environment(folder)
     os.environ["nnUNet_results"] = str(folder / arguments.trained)
     summaries = list((folder / arguments.trained).glob(f"*/*/fold_*/{arguments.validation}/summary.json"))
     if len(summaries) != 1:
@@ -125,14 +127,13 @@ def evaluate(
     Raises:
         SystemExit: preprocessing changed the image's voxels, so that objects and raw image lie on different grids.
     """
-    image = sitk.ReadImage(Path(os.environ["nnUNet_raw"]) / dataset / "imagesTr" / f"{name}_0000.nii.gz")
-    array = sitk.GetArrayFromImage(image).transpose(session.plans_manager.transpose_forward)[None].astype(np.float32)
+    images = read_channels([Path(os.environ["nnUNet_raw"]) / dataset / "imagesTr" / f"{name}_0000.nii.gz"])
     case = open_case(name, dataset, model)
-    if array.shape[1:] != case.shape:
-        raise SystemExit(f"{name} has {array.shape[1:]} voxels, preprocessed {case.shape}; the session can't resample.")
-    with silence():
-        session.set_image(array)
-        session.preprocess_future.result()
+    sizes = images[0].GetSize()[::-1]
+    shape = tuple(sizes[axis] for axis in session.plans_manager.transpose_forward)
+    if shape != case.shape:
+        raise SystemExit(f"{name} has {shape} voxels, preprocessed {case.shape}; the session can't resample.")
+    set_image(session, images)
     patch_size = session.configuration_manager.patch_size
     user = SimulatedUser(model.prompts.interactions, model.prompts.point_radius)
     results = {(result["source"], result["key"], tuple(result["centre"])): result for result in validated}
@@ -141,7 +142,7 @@ def evaluate(
         if result:
             bounds = patch_bounds(found.centre, case.shape, patch_size, patch_size)
             try:
-                with silence():
+                with contextlib.redirect_stdout(io.StringIO()):  # the session prints every step
                     in_patch, whole = click(session, name, found, result["interactions"], user, bounds, case.shape)
             except TypeError as error:  # nninteractive 2.6, zooming out for a prompt larger than most of a small patch
                 print(f"{name}, {found.source} {found.key}: left out, the session failed ({error})")
@@ -152,12 +153,8 @@ def evaluate(
 def open_case(name: str, dataset: str, model: TrainedModel) -> PromptCase:
     """The preprocessed case with its objects."""
     preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    configurations = model.plans["configurations"]
-    configuration = configurations[model.configuration]
-    parent = configurations[configuration.get("inherits_from", model.configuration)]
-    identifier = configuration.get("data_identifier", parent["data_identifier"])
-    folder = preprocessed / identifier
-    return PromptDataset(folder, supervoxel_folder(preprocessed, identifier), [name]).open_case(name)
+    identifier = PlansManager(model.plans).get_configuration(model.configuration).data_identifier
+    return PromptDataset(preprocessed / identifier, supervoxel_folder(preprocessed, identifier), [name]).open_case(name)
 
 
 def click(
@@ -200,7 +197,7 @@ def click(
 def give(
     session: nnInteractiveInferenceSession, prompt: Interaction, patch: list[int], shape: tuple[int, int, int]
 ) -> None:
-    """Enter a prompt that was drawn in a patch with its first voxel at `patch`; the session predicts at once."""
+    """Enter a prompt that was drawn in a patch with its first voxel at `patch`. The session predicts at once."""
     start = np.add(prompt.origin, patch)
     if prompt.kind == "point":
         session.add_point_interaction(tuple(map(int, np.add(prompt.centre, patch))), prompt.positive)
@@ -220,13 +217,6 @@ def give(
 def crop(buffer: np.ndarray, bounds: Bounds) -> np.ndarray:
     """Boolean (*patch): the session's segmentation within bounds, False beyond the image."""
     return read_patch(buffer[None], 0, bounds, 0) > 0
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """The session reports every step on standard output."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
 
 
 def means(curves: list[Curves]) -> dict:

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from benchmarking.nnunet import run, set_environment
+from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.phantoms import make_phantom
 
 
+def preprocess_phantoms(folder: Path, dataset: str, shape: tuple[int, int, int], cases: int) -> Path:
+    """Make a dataset of phantoms once, and let nnU-Net's command preprocess it; the dataset's preprocessed folder.
+
+    Args:
+        folder: for nnU-Net's three folders, which are put into the environment.
+        dataset: "DatasetXXX_NAME".
+        shape: of every volume, (z, y, x) in voxels.
+        cases: how many volumes.
+
+    Raises:
+        SystemExit: the folder holds this dataset with other volumes.
+    """
+    set_environment(folder)
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
+    asked, made = folder / f"{dataset}.json", {"shape": list(shape), "cases": cases}
+    if not asked.is_file() or json.loads(asked.read_text()) != made:
+        if preprocessed.exists():
+            raise SystemExit(f"{preprocessed} holds a dataset of other volumes; give another --folder, or remove it.")
+        write_raw(Path(os.environ["nnUNet_raw"]) / dataset, shape, range(cases))
+        number = convert_dataset_name_to_id(dataset)
+        run("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 2, "-npfp", 2)
+        asked.write_text(json.dumps(made))
+    return preprocessed
+
+
 def write_raw(
     folder: Path, shape: tuple[int, int, int], seeds: Sequence[int], spacing: tuple[float, float, float] = (1, 1, 1)
 ) -> None:
-    """A raw dataset, one phantom for each seed; its label says where anything is, for nnU-Net wants one.
+    """Write a raw dataset, one phantom for each seed. Its label says where anything is, since nnU-Net wants a label.
 
     Args:
         folder: `nnUNet_raw/DatasetXXX_NAME`.
@@ -60,7 +88,7 @@ def store_true_objects(
         shape: of the volumes, as given to `write_raw`; `seeds` likewise.
         seeds: of the phantoms.
         patch_size: training patch (z, y, x) in voxels.
-        sizes: least and most voxels; smaller and larger regions are left out.
+        sizes: least and most voxels. Smaller and larger regions are left out.
     """
     for seed in seeds:
         labels = make_phantom(shape, np.random.default_rng(seed)).labels
@@ -71,5 +99,5 @@ def store_true_objects(
 
 
 def case_name(seed: int) -> str:
-    """Case identifier of a phantom."""
+    """The case identifier of the phantom with this seed."""
     return f"phantom{seed:06d}"

@@ -3,12 +3,12 @@
     python scripts/train_prompts.py phantoms --folder /tmp/prompts
     python scripts/train_prompts.py mni152 --folder /tmp/prompts
 
-phantoms: volumes with known objects, which serve as supervoxels; the last 64 are held out.
-mni152: bent copies of the MNI152 template with supervoxels from the bundled checkpoints; grey and white matter are real
+phantoms: volumes with known objects, which serve as supervoxels. The last 64 are held out.
+mni152: bent copies of the MNI152 template with supervoxels from the bundled checkpoints. Grey and white matter are real
 structures that the training never sees as labels.
 
-Made for 15 to 20 minutes on two free cores; with fewer epochs it learns less. The figures are Dice, on held-out cases,
-beside those of a network that has seen a single step at a learning rate of nearly 0.
+It takes 15 to 20 minutes on two free cores. With fewer epochs the network learns less. The figures are Dice on held-out
+cases, beside those of a network that has seen a single step at a learning rate of nearly 0.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 
 import yaml
+from benchmarking.nnunet import CONFIGURATION, add_configuration, run, set_environment
+from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from phantom_dataset import store_true_objects, write_raw
-from small_training import CONFIGURATION, add_configuration, environment, number, run
 
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 
@@ -35,6 +36,19 @@ FIRST_SEED = 100_000  # of the phantoms; the recipe was found on others, from 0 
 PATCH = (16, 32, 32)
 PHANTOM_SHAPE = (20, 40, 48)
 SIZES = (250, 6000)  # voxels; other phantom objects are left out: specks, and the body that holds all the rest
+SETTINGS = {
+    "num_iterations_per_epoch": 500,
+    "num_val_iterations_per_epoch": 10,
+    "max_rounds": 2,
+    "batch_size": 4,
+    "optimizer": "adamw",
+    "initial_lr": 0.002,
+    "cpu_bfloat16": True,
+    "augmentation": "mirroring",
+    "min_target_voxels": 50,
+    "max_patch_shift": 0.45,
+}
+UNTRAINED = {"num_epochs": 1, "num_iterations_per_epoch": 1, "initial_lr": 1e-9}
 
 MIXTURE = {"point": 0.5, "box": 0.15, "scribble": 0.2, "lasso": 0.15}
 POINTS = {"point": 1.0}
@@ -52,56 +66,58 @@ def main() -> None:
 
     started = time.time()
     folder = arguments.folder.resolve() / arguments.what
-    environment(folder)
-    dataset, cases = DATASETS[arguments.what], arguments.cases or CASES[arguments.what]
-    seeds = range(arguments.first_seed, arguments.first_seed + cases)
-    if arguments.what == "phantoms":
-        write_raw(Path(os.environ["nnUNet_raw"]) / dataset, PHANTOM_SHAPE, seeds, spacing=(2, 1, 1))
-    else:
-        run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number(dataset), "-n", cases)
-    run("nnUNetv2_plan_and_preprocess", "-d", number(dataset), "-c", "3d_fullres", "-np", 2, "-npfp", 2)
-    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    add_configuration(preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCH)
-    split(preprocessed, HELD_OUT[arguments.what])
-    if arguments.what == "phantoms":
-        supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
-        store_true_objects(supervoxels, PHANTOM_SHAPE, seeds, PATCH, SIZES)
-    else:
-        run("nnUNetv2_supervoxel_generate", "-d", number(dataset), "-config", "tiny_brain", "-device", "cpu")
-
-    settings = {
-        "num_epochs": arguments.epochs,
-        "num_iterations_per_epoch": 500,
-        "num_val_iterations_per_epoch": 10,
-        "max_rounds": 2,
-        "batch_size": 4,
-        "optimizer": "adamw",
-        "initial_lr": 0.002,
-        "cpu_bfloat16": True,
-        "augmentation": "mirroring",
-        "min_target_voxels": 50,
-        "max_patch_shift": 0.45,
-        "interactions": MIXTURE,
-        **json.loads(arguments.set),
+    set_environment(folder)
+    cases = arguments.cases or CASES[arguments.what]
+    prepare(arguments.what, range(arguments.first_seed, arguments.first_seed + cases))
+    settings = {"num_epochs": arguments.epochs, "interactions": MIXTURE} | SETTINGS | json.loads(arguments.set)
+    number = convert_dataset_name_to_id(DATASETS[arguments.what])
+    results = {
+        "trained": train(number, folder / "trained", settings),
+        "untrained": train(number, folder / "untrained", settings | UNTRAINED),
     }
-    results = {"trained": train(dataset, folder / "trained", settings)}
-    untrained = settings | {"num_epochs": 1, "num_iterations_per_epoch": 1, "initial_lr": 1e-9}
-    results["untrained"] = train(dataset, folder / "untrained", untrained)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
     print(f"{time.time() - started:.0f} s in all; everything is in {folder}")
 
 
+def prepare(what: str, seeds: range) -> None:
+    """Make the dataset, let nnU-Net's command preprocess it, and store its supervoxels.
+
+    Args:
+        what: "phantoms" or "mni152".
+        seeds: of the phantoms. Of the other dataset, their number alone counts.
+    """
+    dataset, number = DATASETS[what], convert_dataset_name_to_id(DATASETS[what])
+    if what == "phantoms":
+        write_raw(Path(os.environ["nnUNet_raw"]) / dataset, PHANTOM_SHAPE, seeds, spacing=(2, 1, 1))
+    else:
+        run(sys.executable, SCRIPTS / "demo_dataset.py", "-d", number, "-n", len(seeds))
+    run("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 2, "-npfp", 2)
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
+    add_configuration(preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCH)
+    split(preprocessed, HELD_OUT[what])
+    if what == "phantoms":
+        supervoxels = supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
+        store_true_objects(supervoxels, PHANTOM_SHAPE, seeds, PATCH, SIZES)
+    else:
+        run("nnUNetv2_supervoxel_generate", "-d", number, "-config", "tiny_brain", "-device", "cpu")
+
+
 def split(preprocessed: Path, held_out: int) -> None:
-    """Fold 0: the last cases for validation, all others for training."""
+    """Write fold 0: the last cases for validation, all others for training."""
     names = sorted(path.stem for path in (preprocessed / "gt_segmentations").iterdir() if path.is_file())
     names = [name.removesuffix(".nii") for name in names]
     folds = [{"train": names[:-held_out], "val": names[-held_out:]}]
     (preprocessed / "splits_final.json").write_text(json.dumps(folds))
 
 
-def train(dataset: str, folder: Path, settings: dict) -> dict:
+def train(number: int, folder: Path, settings: dict) -> dict:
     """Train fold 0, validate with all interaction types, then once more with points alone.
+
+    Args:
+        number: of the dataset.
+        folder: for the trained network.
+        settings: of the training.
 
     Returns:
         Means of the two validations' summaries: {"all types": ..., "points": ...}.
@@ -109,7 +125,7 @@ def train(dataset: str, folder: Path, settings: dict) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prompt_training.yaml"
     os.environ |= {"nnUNet_results": str(folder), "nnUNet_supervoxel_training_config": str(config)}
-    command = ("nnUNetv2_train", number(dataset), CONFIGURATION, 0, "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
+    command = ("nnUNetv2_train", number, CONFIGURATION, 0, "-tr", "SupervoxelPromptTrainer", "-device", "cpu")
     config.write_text(yaml.safe_dump(settings))
     run(*command)
     validation = next(folder.glob("*/*/fold_0/validation"))

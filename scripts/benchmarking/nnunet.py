@@ -1,4 +1,4 @@
-"""What the scripts that train on a CPU share: nnU-Net's folders, a small network, calling the public commands."""
+"""nnU-Net on a CPU: its folders, its commands, and a network that is small enough."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from nnunetv2_supervoxel.package_data import package_folder
 CONFIGURATION = "3d_small"
 
 
-def environment(folder: Path) -> None:
-    """nnU-Net's folders, and where it finds the trainer."""
+def set_environment(folder: Path) -> None:
+    """Name nnU-Net's folders, all in `folder`, and our trainers in the environment."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder / name)
@@ -61,16 +61,15 @@ def add_configuration(
     plans.write_text(json.dumps(content, indent=1))
 
 
-def number(dataset: str) -> int:
-    """Dataset989_Phantoms -> 989."""
-    return int(dataset[len("Dataset") : len("Dataset") + 3])
+def command(name: str | Path, *arguments: object) -> list[str]:
+    """The command line of one of the environment's commands, or of Python itself."""
+    return [str(Path(sys.executable).parent / name), *map(str, arguments)]
 
 
-def run(command: str | Path, *arguments: object, **options: object) -> None:
-    """Run one of the environment's commands; its output goes to the terminal, unless `options` of subprocess say else.
+def run(name: str | Path, *arguments: object, **options: object) -> None:
+    """Run one of the environment's commands. Its output goes to the terminal, unless options of subprocess say else.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
-    program = Path(sys.executable).parent / command
-    subprocess.run([str(program), *map(str, arguments)], check=True, **options)
+    subprocess.run(command(name, *arguments), check=True, **options)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a table of figures, the same as JSON, and a dataset of phantoms to measure on."""
+"""The figures of a benchmark: the command line's part in it, a table, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -10,23 +10,53 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from phantom_dataset import write_raw
-from small_training import environment, number, run
+PACKAGES = ("blosc2", "numpy", "torch", "nnunetv2", "nnunetv2-supervoxel")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """For a benchmark's command line; `--json` is in it."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    return made
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser for a benchmark's command line. It knows `--json` already."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    return parser
+
+
+def compared(
+    measured: str,
+    usual: float | None,
+    ours: float | None,
+    ratio: float,
+    agreement: str,
+    goal: str | None = None,
+    reached: bool | None = None,
+) -> dict:
+    """A row of figures that sets the usual way and ours side by side.
+
+    Args:
+        measured: what the figures are, with their unit.
+        usual: figure of the usual way.
+        ours: figure of our way.
+        ratio: what the goal speaks of.
+        agreement: how far both ways give the same.
+        goal: such as ">= 10".
+        reached: whether the ratio reaches the goal.
+    """
+    return {
+        "measured": measured,
+        "usual": usual,
+        "ours": ours,
+        "ratio": ratio,
+        "goal": goal,
+        "reached": None if reached is None else "yes" if reached else "NO",
+        "agreement": agreement,
+    }
 
 
 def report(rows: Sequence[dict], settings: dict, path: Path | None) -> None:
     """Print rows of figures as a table, and write them as JSON if a path is given.
 
     Args:
-        rows: what was measured; all have the same keys, which head the columns.
-        settings: how it was measured; the machine and package versions are added.
+        rows: what was measured. All have the same keys, which head the columns.
+        settings: how it was measured. The machine and package versions are added.
         path: of the JSON file, or None.
     """
     cells = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
@@ -35,39 +65,18 @@ def report(rows: Sequence[dict], settings: dict, path: Path | None) -> None:
         right = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         print("  ".join([first.ljust(widths[0]), *right]))
     if path:
-        packages = {name: version(name) for name in ("blosc2", "numpy", "torch", "nnunetv2", "nnunetv2-supervoxel")}
-        content = {"rows": list(rows), "settings": settings, "machine": machine(), "packages": packages}
+        packages = {name: version(name) for name in PACKAGES}
+        content = {"rows": list(rows), "settings": settings, "machine": _machine(), "packages": packages}
         path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def machine() -> dict:
+def _machine() -> dict:
     """What it ran on, and how busy that was."""
     model = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     return {"processor": model, "cores": os.cpu_count(), "load_when_done": round(os.getloadavg()[0], 2)}
-
-
-def phantom_dataset(folder: Path, dataset: str, shape: tuple[int, int, int], cases: int) -> Path:
-    """A preprocessed nnU-Net dataset of phantoms, made by nnU-Net's command, once; the dataset's preprocessed folder.
-
-    Args:
-        folder: for nnU-Net's three folders, which are put into the environment.
-        dataset: "DatasetXXX_NAME".
-        shape: of every volume, (z, y, x) in voxels.
-        cases: how many volumes.
-    """
-    environment(folder)
-    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    asked, made = folder / f"{dataset}.json", {"shape": list(shape), "cases": cases}
-    if not asked.is_file() or json.loads(asked.read_text()) != made:
-        if preprocessed.exists():
-            raise SystemExit(f"{preprocessed} holds a dataset of other volumes; give another --folder, or remove it.")
-        write_raw(Path(os.environ["nnUNet_raw"]) / dataset, shape, range(cases))
-        run("nnUNetv2_plan_and_preprocess", "-d", number(dataset), "-c", "3d_fullres", "-np", 2, "-npfp", 2)
-        asked.write_text(json.dumps(made))
-    return preprocessed
 
 
 def _text(value: object) -> str:

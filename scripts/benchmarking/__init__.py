@@ -1,0 +1,1 @@
+"""What the benchmarks share, one subject a file."""
