@@ -10,10 +10,11 @@ from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
 tell_user_errors_plainly()
 
 
-class SupervoxelPretrainTrainer(SupervoxelTrainer[PretrainingConfig]):
+class SupervoxelPretrainTrainer(SupervoxelTrainer):
     """Learns features for fine-tuning, without prompts. Settings: `PretrainingConfig`, and those of its objective."""
 
     config_class = PretrainingConfig
+    config: PretrainingConfig
 
     def make_objective(self) -> Objective:
         """The one that the config names."""

@@ -8,14 +8,15 @@ from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
 tell_user_errors_plainly()
 
 
-class SupervoxelPromptTrainer(SupervoxelTrainer[PromptTrainingConfig]):
+class SupervoxelPromptTrainer(SupervoxelTrainer):
     """Learns to segment what simulated users point at; for nnInteractive. Settings: `PromptTrainingConfig`."""
 
     config_class = PromptTrainingConfig
+    config: PromptTrainingConfig
 
     def make_objective(self) -> Prompting:
         """Prompts."""
-        return Prompting(self)
+        return Prompting(self, self.config)
 
 
 class SupervoxelPromptTrainer_1epoch(SupervoxelPromptTrainer):

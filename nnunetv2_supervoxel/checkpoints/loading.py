@@ -79,7 +79,9 @@ def save_checkpoint(model: torch.nn.Module, architecture: SamArchitecture | Sam2
     safetensors.torch.save_file(state, path, metadata)
 
 
-def _load(family: Family, name_or_path: str, device: torch.device | str, *build_arguments: object) -> LoadedCheckpoint:
+def _load(
+    family: Family, name_or_path: str, device: torch.device | str, model_class: type[SAM2Base] = SAM2Base
+) -> LoadedCheckpoint:
     path = find_checkpoint(family, name_or_path)
     sha256 = pooch.file_hash(str(path))
     official = OFFICIAL_CHECKPOINTS[family].get(name_or_path)
@@ -91,8 +93,10 @@ def _load(family: Family, name_or_path: str, device: torch.device | str, *build_
     state, metadata = _read(path)
     _check_family(path, state, family)
     architecture = _from_metadata(path, metadata, family) if metadata else _from_shapes(path, state, family)
-    build = build_sam if family == "sam" else build_sam2
-    model = build(architecture, *build_arguments)
+    if isinstance(architecture, SamArchitecture):
+        model: Sam | SAM2Base = build_sam(architecture)
+    else:
+        model = build_sam2(architecture, model_class)
     _fill(path, model, state)
     return LoadedCheckpoint(model.requires_grad_(False).to(device), official.name if official else path.name, sha256)
 
@@ -157,6 +161,7 @@ def _from_metadata(path: Path, metadata: dict[str, str], family: Family) -> SamA
 
 def _from_shapes(path: Path, state: dict[str, torch.Tensor], family: Family) -> SamArchitecture | Sam2Architecture:
     """Which official size the weights are of, by width and depth of the image encoder."""
+    sizes: dict[tuple[int, int], SamArchitecture | Sam2Architecture]
     if family == "sam":
         found = (state["image_encoder.patch_embed.proj.weight"].shape[0], _depth(state, "image_encoder.blocks."))
         sizes = {(a.encoder_embed_dim, a.encoder_depth): a for a in SAM_ARCHITECTURES.values()}

@@ -42,43 +42,43 @@ class OfficialCheckpoint:
 _SAM = f"{_HOST}/segment_anything"
 _SAM2 = f"{_HOST}/segment_anything_2/092824"
 _OFFICIAL = (
-    (
+    OfficialCheckpoint(
         "sam",
         "vit_h",
         f"{_SAM}/sam_vit_h_4b8939.pth",
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
-    (
+    OfficialCheckpoint(
         "sam",
         "vit_l",
         f"{_SAM}/sam_vit_l_0b3195.pth",
         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
     ),
-    (
+    OfficialCheckpoint(
         "sam",
         "vit_b",
         f"{_SAM}/sam_vit_b_01ec64.pth",
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     ),
-    (
+    OfficialCheckpoint(
         "sam2",
         "large",
         f"{_SAM2}/sam2.1_hiera_large.pt",
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
     ),
-    (
+    OfficialCheckpoint(
         "sam2",
         "base_plus",
         f"{_SAM2}/sam2.1_hiera_base_plus.pt",
         "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
     ),
-    (
+    OfficialCheckpoint(
         "sam2",
         "small",
         f"{_SAM2}/sam2.1_hiera_small.pt",
         "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
     ),
-    (
+    OfficialCheckpoint(
         "sam2",
         "tiny",
         f"{_SAM2}/sam2.1_hiera_tiny.pt",
@@ -87,8 +87,8 @@ _OFFICIAL = (
 )
 
 OFFICIAL_CHECKPOINTS: dict[Family, dict[str, OfficialCheckpoint]] = {"sam": {}, "sam2": {}}
-for _entry in _OFFICIAL:
-    OFFICIAL_CHECKPOINTS[_entry[0]][_entry[1]] = OfficialCheckpoint(*_entry)
+for _checkpoint in _OFFICIAL:
+    OFFICIAL_CHECKPOINTS[_checkpoint.family][_checkpoint.name] = _checkpoint
 
 
 def checkpoint_folder() -> Path:

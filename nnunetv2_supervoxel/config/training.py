@@ -10,6 +10,8 @@ from nnunetv2_supervoxel.config.base import Config, Fraction
 
 InteractionKind = Literal["point", "box", "scribble", "lasso"]
 
+_INTERACTIONS: dict[InteractionKind, float] = {"point": 0.4, "box": 0.2, "scribble": 0.2, "lasso": 0.2}
+
 _OF_NAMING = ("naming_fraction", "naming_classes")  # settings of prompt trainings until naming had its own trainer
 
 
@@ -74,9 +76,7 @@ class PromptTrainingConfig(TrainingConfig):
     max_rounds: Annotated[int, Field(ge=1)] = 4
     """Interactions in one training step: 1 to this many, drawn evenly; the loss looks at the last one's prediction."""
 
-    interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"point": 0.4, "box": 0.2, "scribble": 0.2, "lasso": 0.2}
-    )
+    interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = Field(default=_INTERACTIONS)
     """Interaction types and how often each is drawn (relative weights); one that is left out is never drawn."""
 
     point_radius: Annotated[int, Field(ge=1)] = 4

@@ -8,6 +8,7 @@ the encoder and leave the decoder as initialised.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -65,7 +66,7 @@ def adaptation_plan(model: TrainedModel, channels: int) -> dict:
     }
     patch_size = [int(size) for size in configuration.patch_size]
     spacing = [float(size) for size in configuration.spacing]
-    network = network_without_weights(model.plans, model.configuration, channels, 2)
+    network: Any = network_without_weights(model.plans, model.configuration, channels, 2)
     return {
         "architecture_plans": architecture,
         "architecture_kwargs": architecture["arch_kwargs"],  # where the reader looks for kernel sizes and depth

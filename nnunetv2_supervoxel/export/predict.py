@@ -57,7 +57,8 @@ def predict_folder(
     session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     channels = count_image_channels(session.dataset_json)
     output.mkdir(parents=True, exist_ok=True)
-    done, failures = 0, {}
+    done = 0
+    failures: dict[str, str] = {}
     with tqdm(total=sum(map(len, wanted.cases.values())), desc="predict", unit="object") as progress:
         for case, objects in wanted.cases.items():
             progress.set_postfix_str(case)
@@ -160,8 +161,7 @@ def _placed(
     """Gives a prompt to the session."""
     if not session.supported_interactions.get(SESSION_NAMES[prompt.type]):
         raise UserError(f"the model was not trained on prompts of type '{prompt.type}'")
-    positions = {"point": lambda: [prompt.position], "box": lambda: list(prompt.corners)}
-    indices = voxel_indices(positions.get(prompt.type, lambda: prompt.points)(), space, image)[:, forward]
+    indices = voxel_indices(prompt.positions, space, image)[:, forward]
     if prompt.type == "point":
         return partial(session.add_point_interaction, tuple(int(index) for index in indices[0]), prompt.positive)
     if prompt.type == "box":

@@ -35,6 +35,11 @@ class PointPrompt(_Strict):
     position: Position
     positive: bool = True
 
+    @property
+    def positions(self) -> list[Position]:
+        """All that it consists of."""
+        return [self.position]
+
 
 class BoxPrompt(_Strict):
     """Two opposite corner voxels, both inside the box, on one slice."""
@@ -42,6 +47,11 @@ class BoxPrompt(_Strict):
     type: Literal["box"]
     corners: tuple[Position, Position]
     positive: bool = True
+
+    @property
+    def positions(self) -> list[Position]:
+        """All that it consists of."""
+        return list(self.corners)
 
 
 class ScribblePrompt(_Strict):
@@ -51,6 +61,11 @@ class ScribblePrompt(_Strict):
     points: Annotated[list[Position], Field(min_length=1)]
     positive: bool = True
 
+    @property
+    def positions(self) -> list[Position]:
+        """All that it consists of."""
+        return self.points
+
 
 class LassoPrompt(_Strict):
     """A closed outline through these points, on one slice."""
@@ -58,6 +73,11 @@ class LassoPrompt(_Strict):
     type: Literal["lasso"]
     points: Annotated[list[Position], Field(min_length=3)]
     positive: bool = True
+
+    @property
+    def positions(self) -> list[Position]:
+        """All that it consists of."""
+        return self.points
 
 
 Prompt = Annotated[PointPrompt | BoxPrompt | ScribblePrompt | LassoPrompt, Field(discriminator="type")]

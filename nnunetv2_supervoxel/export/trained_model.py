@@ -23,9 +23,10 @@ from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.training.objectives.base import HEADS
 
 # nnU-Net logs numpy scalars in its checkpoints; nothing else in them is more than plain data.
-_HARMLESS = [
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+_SCALAR = np.float64(0).__reduce__()[0]  # what makes them
+_HARMLESS: list[Any] = [
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]

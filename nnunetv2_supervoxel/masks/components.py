@@ -24,7 +24,8 @@ def seed_component(mask: Slabs, seed: Slabs) -> PackedMask | None:
         None if the seed touches none.
     """
     slabs = _LabelledSlabs(mask)
-    links, votes, shared = [], [np.zeros(1, int)], None
+    links: list[np.ndarray] = []
+    votes, shared = [np.zeros(1, int)], None
     for start, stop in slab_ranges(mask.shape):
         labels, before = slabs.read(start, stop)
         if shared is not None:
@@ -33,11 +34,11 @@ def seed_component(mask: Slabs, seed: Slabs) -> PackedMask | None:
         shared = np.where(labels[-1] > 0, before + labels[-1], 0)
         of_seed = labels[: stop - start][seed.rows(start, stop)]
         votes.append(np.bincount(of_seed, minlength=slabs.count - before)[1:])
-    votes = np.concatenate(votes)
-    if not votes.any():
+    of_labels = np.concatenate(votes)
+    if not of_labels.any():
         return None
     components = _linked(links, slabs.count)
-    return PackedMask(_Chosen(slabs, components == np.bincount(components, votes).argmax()))
+    return PackedMask(_Chosen(slabs, components == np.bincount(components, of_labels).argmax()))
 
 
 class _LabelledSlabs:

@@ -78,7 +78,7 @@ class PackedMask:
         hits = [np.zeros(size, bool) for size in self.shape]
         for start, slab in self.slabs():
             hits[0][start : start + len(slab)] = slab.any(axis=(1, 2))
-            plane = slab.any(axis=0)
+            plane = np.asarray(slab.any(axis=0))
             hits[1] |= plane.any(axis=1)
             hits[2] |= plane.any(axis=0)
         found = [np.flatnonzero(hit) for hit in hits]

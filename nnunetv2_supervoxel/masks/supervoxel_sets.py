@@ -49,7 +49,8 @@ class Supervoxel:
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Where the crop lies in the volume, as an index."""
-        return tuple(slice(start, start + size) for start, size in zip(self.origin, self.shape, strict=True))
+        z, y, x = (slice(start, start + size) for start, size in zip(self.origin, self.shape, strict=True))
+        return z, y, x
 
     @property
     def bounding_box(self) -> list[list[int]]:

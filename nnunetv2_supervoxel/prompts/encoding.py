@@ -46,14 +46,15 @@ def add_interaction(
     else:
         for used in {_channel_of(one) for one in earlier if one is not None}:
             channels[used].mul_(decay)
-    into, part = [], []
+    into: list[slice] = []
+    part: list[slice] = []
     for start, length, size in zip(interaction.origin, interaction.stamp.shape, channels.shape[1:], strict=True):
         first, last = max(0, start), min(size, start + length)
         if last <= first:
             return
         into.append(slice(first, last))
         part.append(slice(first - start, last - start))
-    view = channels[(_channel_of(interaction), *into)]
+    view = channels[_channel_of(interaction)][tuple(into)]
     stamp = torch.from_numpy(interaction.stamp[tuple(part)].copy())
     torch.maximum(view, stamp.to(view), out=view)
 

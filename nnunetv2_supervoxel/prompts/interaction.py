@@ -28,4 +28,5 @@ class Interaction:
     @property
     def centre(self) -> tuple[int, int, int]:
         """The voxel (z, y, x) in the middle of the stamp; of a point, the point itself."""
-        return tuple(start + size // 2 for start, size in zip(self.origin, self.stamp.shape, strict=True))
+        z, y, x = (start + size // 2 for start, size in zip(self.origin, self.stamp.shape, strict=True))
+        return z, y, x

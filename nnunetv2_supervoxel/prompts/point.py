@@ -23,14 +23,15 @@ def draw_point(target: np.ndarray, region: np.ndarray, rng: np.random.Generator,
     """
     piece = draw_slice(region, rng)
     weights = depth(piece.mask).astype(np.float64).ravel() ** 2
-    pixel = np.unravel_index(weighted_choice(weights, rng), piece.mask.shape)
-    position = piece.voxel(pixel)
+    row, column = np.unravel_index(weighted_choice(weights, rng), piece.mask.shape)
+    position = piece.voxel((int(row), int(column)))
     return point_at(position, bool(target[position]), radius)
 
 
 def point_at(position: tuple[int, int, int], positive: bool, radius: int = 4) -> Interaction:
     """The click on the voxel `position` (z, y, x)."""
-    return Interaction("point", positive, tuple(int(index) - radius for index in position), point_stamp(radius))
+    z, y, x = (int(index) - radius for index in position)
+    return Interaction("point", positive, (z, y, x), point_stamp(radius))
 
 
 @lru_cache(maxsize=8)

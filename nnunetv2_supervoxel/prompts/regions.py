@@ -28,6 +28,7 @@ def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random
     voxel = np.unravel_index(voxels[rng.integers(voxels.size)], wrong.shape)
     wrong &= target if target[voxel] else prediction
     box = bounding_box(wrong)
+    assert box is not None  # the voxel is in it
     labels = cc3d.connected_components(wrong[box].view(np.uint8), connectivity=26, binary_image=True)
     wrong[box] = labels == labels[tuple(index - side.start for index, side in zip(voxel, box, strict=True))]
     return wrong

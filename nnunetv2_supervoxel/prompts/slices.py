@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -32,11 +33,11 @@ class SlicePiece:
 
     def voxel(self, pixel: tuple[int, int]) -> tuple[int, int, int]:
         """Volume index (z, y, x) of a pixel of `mask`."""
-        position = [self.lower[0] + int(pixel[0]), self.lower[1] + int(pixel[1])]
-        position.insert(self.axis, self.index)
-        return tuple(position)
+        return self._in_volume(self.lower[0] + int(pixel[0]), self.lower[1] + int(pixel[1]))
 
-    def interaction(self, kind: InteractionKind, positive: bool, drawn: np.ndarray, start: tuple[int, int]):
+    def interaction(
+        self, kind: InteractionKind, positive: bool, drawn: np.ndarray, start: tuple[int, int]
+    ) -> Interaction:
         """What was drawn on this slice as a prompt one voxel thick.
 
         Args:
@@ -46,13 +47,21 @@ class SlicePiece:
             start: where `drawn[0, 0]` lies, in pixels of `mask`.
         """
         begin = [low + first for low, first in zip(self.lower, start, strict=True)]
-        inside = tuple(
+        stamp = np.expand_dims(drawn[self._inside(begin, drawn.shape)].astype(np.float32), self.axis)
+        return Interaction(kind, positive, self._in_volume(*(max(0, first) for first in begin)), stamp)
+
+    def _inside(self, begin: Sequence[int], drawn: Sequence[int]) -> tuple[slice, ...]:
+        """The part of something drawn, of this shape and from this pixel on, that lies in the slice."""
+        return tuple(
             slice(max(0, -first), max(0, min(length, size - first)))
-            for first, length, size in zip(begin, drawn.shape, self.shape, strict=True)
+            for first, length, size in zip(begin, drawn, self.shape, strict=True)
         )
-        origin = [max(0, first) for first in begin]
-        origin.insert(self.axis, self.index)
-        return Interaction(kind, positive, tuple(origin), np.expand_dims(drawn[inside].astype(np.float32), self.axis))
+
+    def _in_volume(self, row: int, column: int) -> tuple[int, int, int]:
+        position = [row, column]
+        position.insert(self.axis, self.index)
+        z, y, x = position
+        return z, y, x
 
 
 def draw_slice(region: np.ndarray, rng: np.random.Generator) -> SlicePiece:
@@ -71,7 +80,8 @@ def draw_slice(region: np.ndarray, rng: np.random.Generator) -> SlicePiece:
     piece = 1 + weighted_choice(statistics[1:, cv2.CC_STAT_AREA], rng)
     left, top, width, height, _ = statistics[piece]
     mask = labels[top : top + height, left : left + width] == piece
-    return SlicePiece(axis, index, mask, (int(top), int(left)), plane.shape)
+    height, width = plane.shape
+    return SlicePiece(axis, index, mask, (int(top), int(left)), (height, width))
 
 
 def depth(mask: np.ndarray) -> np.ndarray:

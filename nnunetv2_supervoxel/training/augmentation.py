@@ -10,11 +10,10 @@ from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 
 if TYPE_CHECKING:
-    from nnunetv2_supervoxel.config import TrainingConfig
     from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
 
 
-def augmentation(trainer: SupervoxelTrainer[TrainingConfig]) -> tuple[Sequence[int], BasicTransform]:
+def augmentation(trainer: SupervoxelTrainer) -> tuple[Sequence[int], BasicTransform]:
     """Size of the patches to read (z, y, x), and what is done to them, as the trainer's config says.
 
     Without mirroring, the trainer is told that inference may not mirror either.

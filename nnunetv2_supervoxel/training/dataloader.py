@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from nnunetv2_supervoxel.randomness import weighted_choice
 from nnunetv2_supervoxel.training.dataset import PromptDataset, patch_bounds
 from nnunetv2_supervoxel.training.sampling import AugmentedView, Place, Sample, Sampler
 
-Augmenter = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
+Augmenter: TypeAlias = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
 
 MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
 

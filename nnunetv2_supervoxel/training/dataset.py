@@ -16,7 +16,8 @@ from nnunetv2_supervoxel.files.preprocessed import open_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import list_cases, open_array, read_locations
 
 LabelUse = Literal["never", "instead", "also"]
-Locations = Mapping[int | tuple[int, ...], np.ndarray]  # rows (k, 4) of (channel, z, y, x), by label or number
+Key = int | tuple[int, ...]  # a supervoxel's number from 1, a label, or the labels of a region
+Locations = Mapping[Any, np.ndarray]  # class locations by `Key`: rows (k, 4) of (channel, z, y, x)
 Bounds = Sequence[tuple[int, int]]  # per axis (z, y, x): first voxel, one past the last; may reach beyond the volume
 
 
@@ -26,12 +27,12 @@ class DrawnObject:
 
     Attributes:
         source: "supervoxel" or "label".
-        key: class location's key: supervoxel number from 1, or label (a tuple of labels for a region).
+        key: of its class locations.
         centre: a voxel (z, y, x) that belongs to the object.
     """
 
     source: Literal["supervoxel", "label"]
-    key: int | tuple[int, ...]
+    key: Key
     centre: tuple[int, int, int]
 
 
@@ -58,7 +59,8 @@ class PromptCase:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(z, y, x) in voxels."""
-        return tuple(int(size) for size in self.image.shape[1:])
+        z, y, x = (int(size) for size in self.image.shape[1:])
+        return z, y, x
 
     @property
     def has_supervoxels(self) -> bool:
@@ -72,8 +74,8 @@ class PromptCase:
         if not keys:
             return None
         key = keys[rng.integers(len(keys))]
-        row = locations[key][rng.integers(len(locations[key]))]
-        return DrawnObject("label" if from_labels else "supervoxel", key, tuple(int(index) for index in row[1:]))
+        z, y, x = (int(index) for index in locations[key][rng.integers(len(locations[key]))][1:])
+        return DrawnObject("label" if from_labels else "supervoxel", key, (z, y, x))
 
     def image_patch(self, bounds: Bounds) -> np.ndarray:
         """float32 (c, *patch); 0, the mean intensity, beyond the volume."""
@@ -81,7 +83,7 @@ class PromptCase:
 
     def target_patch(self, drawn: DrawnObject, bounds: Bounds) -> np.ndarray:
         """Boolean (*patch): a supervoxel as stored, or the label's component (in the patch) that holds the centre."""
-        if drawn.source == "supervoxel":
+        if isinstance(drawn.key, int) and drawn.source == "supervoxel":
             return self.supervoxel_patch(drawn.key, bounds)
         labels = np.isin(read_patch(self.segmentation, 0, bounds, -1), drawn.key)
         components = cc3d.connected_components(labels, connectivity=26)
@@ -267,7 +269,7 @@ def read_patch(array: Any, channel: int | slice, bounds: Bounds, fill: float) ->
     return np.pad(patch, padding, constant_values=fill) if np.any(padding) else patch
 
 
-def _visible_keys(locations: Locations) -> list[int | tuple[int, ...]]:
+def _visible_keys(locations: Locations) -> list[Key]:
     """Keys of the objects that have a voxel; a region that holds -1 is what nnU-Net's ignore label leaves over."""
     return [key for key, rows in locations.items() if len(rows) and not (isinstance(key, tuple) and -1 in key)]
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from nnunetv2_supervoxel.config import PromptTrainingConfig
+from nnunetv2_supervoxel.config import InteractionKind, PromptTrainingConfig
 from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.randomness import case_generator
@@ -162,6 +162,7 @@ def label_objects(
 def central_voxel(mask: np.ndarray) -> tuple[int, int, int]:
     """The voxel (z, y, x) of a boolean mask (not empty) that is nearest to its centre of mass."""
     box = bounding_box(mask)
+    assert box is not None
     voxels = np.argwhere(mask[box])
     nearest = voxels[np.argmin(((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1))]
     return tuple(int(index) + side.start for index, side in zip(nearest, box, strict=True))
@@ -210,7 +211,7 @@ def plot_curves(summary: dict, path: Path) -> None:
 
 
 def _curve(
-    found: ValidationObject, rounds: InteractionRounds, predict: Predict, interactions: int, first: str
+    found: ValidationObject, rounds: InteractionRounds, predict: Predict, interactions: int, first: InteractionKind
 ) -> ObjectResult:
     """Dice over interactions; once nothing is left to correct it stays."""
     result = ObjectResult(found.source, found.key, found.centre, found.voxels, 1.0, [], [])
@@ -233,7 +234,7 @@ def _at_another(
     others: list[np.ndarray],
     start: Callable[[np.ndarray], InteractionRounds],
     predict: Predict,
-    kind: str,
+    kind: InteractionKind,
 ) -> dict | None:
     """One prompt at the largest other object, in the same patch, that hardly overlaps `target` and doesn't hold it."""
     size = np.count_nonzero(target)

@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from nnunetv2_supervoxel.prompts.encoding import POSITIVE_NEGATIVE
@@ -62,7 +63,8 @@ class PromptLogger(LocalLogger):
         axes.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         figure.tight_layout()
-        figure.canvas.draw()
-        panel = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        panel = np.asarray(canvas.buffer_rgba())[..., :3] / 255
         plt.close(figure)
         return panel[:, :width]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import torch
@@ -99,6 +100,10 @@ def finest(scales: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
     return scales if isinstance(scales, torch.Tensor) else scales[0]
 
 
+@overload
+def to_device(data: torch.Tensor, device: torch.device) -> torch.Tensor: ...
+@overload
+def to_device(data: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]: ...
 def to_device(data: Scales, device: torch.device) -> Scales:
     """Tensors on the training's device."""
     if isinstance(data, list):

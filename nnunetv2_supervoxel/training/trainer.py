@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import save_json
@@ -15,6 +15,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.helpers import dummy_context
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import autocast, nn
 
@@ -31,12 +32,10 @@ from nnunetv2_supervoxel.training.objectives.base import HEADS, Objective
 from nnunetv2_supervoxel.training.plans import check_configuration
 from nnunetv2_supervoxel.training.sampling import Sampler, Scales, finest
 
-AnyTrainingConfig = TypeVar("AnyTrainingConfig", bound=TrainingConfig)
-
 CONFIG_VARIABLE = "nnUNet_supervoxel_training_config"
 
 
-class SupervoxelTrainer(nnUNetTrainer, Generic[AnyTrainingConfig]):
+class SupervoxelTrainer(nnUNetTrainer):
     """nnU-Net's trainer with an objective in place of labels.
 
     The network takes image and interaction channels and has two outputs, background and object, whatever it learns: so
@@ -45,6 +44,7 @@ class SupervoxelTrainer(nnUNetTrainer, Generic[AnyTrainingConfig]):
 
     Attributes:
         config_class: what the settings must fit.
+        config: the settings.
         fixed_epochs: set by the trainers that are named after a length; wins over the config.
 
     Raises:
@@ -52,6 +52,9 @@ class SupervoxelTrainer(nnUNetTrainer, Generic[AnyTrainingConfig]):
     """
 
     config_class: ClassVar[type[TrainingConfig]]
+    config: TrainingConfig
+    label_manager: LabelManager
+    loss: Callable[[Scales, Scales], torch.Tensor]
     fixed_epochs: int | None = None
 
     def __init__(
@@ -64,7 +67,7 @@ class SupervoxelTrainer(nnUNetTrainer, Generic[AnyTrainingConfig]):
     ) -> None:
         named = os.environ.get(CONFIG_VARIABLE)
         kind = self.config_class
-        self.config: AnyTrainingConfig = load_config(find_config(named, kind.name), kind) if named else kind()
+        self.config = load_config(find_config(named, kind.name), kind) if named else kind()
         check_configuration(plans, configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
         take_threads_asked_for()
@@ -205,8 +208,8 @@ class SupervoxelTrainer(nnUNetTrainer, Generic[AnyTrainingConfig]):
         return count_image_channels(self.dataset_json)
 
     @property
-    def bare_network(self) -> nn.Module:
-        """The network without DDP's wrapper."""
+    def bare_network(self) -> Any:
+        """nnU-Net's network (whose classes have no types) without DDP's wrapper."""
         return self.network.module if self.is_ddp else self.network
 
     def step(self, data: torch.Tensor, target: Scales, loss: Callable[[Scales, Scales], torch.Tensor]) -> dict:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from nnunetv2_supervoxel.config import TrainingConfig
 from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
 from nnunetv2_supervoxel.training.sampling import Sampler
@@ -31,10 +30,10 @@ class Objective(ABC):
 
     Args:
         trainer: whose network learns. Until it is initialized, only its config, plans and device are there.
-        settings: the objective's own ones; an instance of `Settings`.
+        settings: an instance of `Settings`.
 
     Attributes:
-        Settings: what settings under `objective_settings` must fit.
+        Settings: what the objective's settings must fit.
         needs_features: whether it reads what modules inside the network put out. Such a network isn't compiled.
         real_label_fraction: probability that the object of a place is a component of a real label.
     """
@@ -43,9 +42,9 @@ class Objective(ABC):
     needs_features: ClassVar[bool] = False
     real_label_fraction: float = 0.0
 
-    def __init__(self, trainer: SupervoxelTrainer[TrainingConfig], settings: Config | None = None) -> None:
+    def __init__(self, trainer: SupervoxelTrainer, settings: Config) -> None:
         self.trainer = trainer
-        self.settings = settings or self.Settings()
+        self.settings = settings
 
     def label_use(self, training: bool) -> LabelUse:
         """Whether cases without supervoxels count for their labels, in training or in validation."""
@@ -59,7 +58,7 @@ class Objective(ABC):
             UserError: the datasets don't hold what is needed.
         """
 
-    def heads(self, decoder: nn.Module) -> nn.Module | None:
+    def heads(self, decoder: Any) -> nn.Module | None:
         """Layers that only this objective needs; they are trained with the network, and exports leave them out."""
         return None
 

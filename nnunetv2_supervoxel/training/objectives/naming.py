@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class NamingHeads(nn.Module):
         classes: number of classes.
     """
 
-    def __init__(self, decoder: nn.Module, classes: int) -> None:
+    def __init__(self, decoder: Any, classes: int) -> None:
         super().__init__()
         # nnU-Net's name for layers that -pretrained_weights needn't have.
         self.seg_layers = nn.ModuleList(type(layer)(layer.in_channels, 1 + classes, 1) for layer in decoder.seg_layers)
@@ -78,13 +78,13 @@ class Naming(Objective):
         classes = make_classes(train, self.settings.classes)
         return ClassSampler(classes), ClassSampler(classes[:1])
 
-    def heads(self, decoder: nn.Module) -> nn.Module:
+    def heads(self, decoder: Any) -> nn.Module:
         """`NamingHeads` for the classes of all datasets."""
         return NamingHeads(decoder, self.settings.classes * (1 + len(self.trainer.config.datasets)))
 
     def loss(self, usual: nn.Module) -> nn.Module:
         """nnU-Net's loss, with or without deep supervision, but blind to what is `UNKNOWN`."""
-        loss = deepcopy(usual)
+        loss: Any = deepcopy(usual)
         at_one_scale = getattr(loss, "loss", loss)
         at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
         return loss
@@ -110,8 +110,8 @@ class Naming(Objective):
             named = network.objective_heads(features)
             loss = self.trainer.loss(self._supervised(named), classes)
         true, said, count = finest(classes)[:, 0].long(), named[0].argmax(1), named[0].shape[1]
-        pairs = torch.bincount((true * count + said)[true != UNKNOWN], minlength=count**2)
-        pairs = pairs.reshape(count, count).cpu().numpy()  # voxels by true and by named class
+        counted = torch.bincount((true * count + said)[true != UNKNOWN], minlength=count**2)
+        pairs = counted.reshape(count, count).cpu().numpy()  # voxels by true and by named class
         tp = pairs.diagonal()[1:]
         fp, fn = pairs.sum(axis=0)[1:] - tp, pairs.sum(axis=1)[1:] - tp
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}

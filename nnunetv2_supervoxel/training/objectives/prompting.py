@@ -33,15 +33,15 @@ class Prompting(Objective):
         user: who prompts.
     """
 
-    trainer: SupervoxelTrainer[PromptTrainingConfig]
+    Settings = PromptTrainingConfig
+    settings: PromptTrainingConfig
 
-    def __init__(self, trainer: SupervoxelTrainer[PromptTrainingConfig]) -> None:
-        super().__init__(trainer)
-        config = trainer.config
-        self.real_label_fraction = config.real_label_fraction
+    def __init__(self, trainer: SupervoxelTrainer, settings: PromptTrainingConfig) -> None:
+        super().__init__(trainer, settings)
+        self.real_label_fraction = settings.real_label_fraction
         trainer.logger.local_logger = PromptLogger(trainer.logger.local_logger.verbose)
         cv2.setNumThreads(0)  # users draw on slices so small that waking a thread takes longer than the work
-        self.user = SimulatedUser(config.interactions, config.point_radius)
+        self.user = SimulatedUser(settings.interactions, settings.point_radius)
         self._users_rng = np.random.default_rng()
         self._rounds_rng = np.random.default_rng(0)
         self._validated = 0  # samples of this epoch
@@ -75,7 +75,7 @@ class Prompting(Objective):
         """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient."""
         rounds = self._rounds(batch)
         rounds.prompt()
-        for _ in range(int(self._rounds_rng.integers(self.trainer.config.max_rounds))):
+        for _ in range(int(self._rounds_rng.integers(self.settings.max_rounds))):
             rounds.observe(self.trainer.predict(rounds.input))
             rounds.prompt()
         return self.trainer.step(rounds.input, batch["target"], self.trainer.loss)
@@ -97,7 +97,7 @@ class Prompting(Objective):
         rounds = self._rounds(batch, kinds)
         target = to_device(batch["target"], self.trainer.device)
         curve = []
-        for _ in range(self.trainer.config.max_rounds):
+        for _ in range(self.settings.max_rounds):
             rounds.prompt()
             output = self.trainer.forward(rounds.input)
             rounds.observe(finest(output))
@@ -121,7 +121,7 @@ class Prompting(Objective):
                 self.trainer.logger.log(metric_name(moment, kind), float(mean), self.trainer.current_epoch)
             if len(scores):
                 text.append(f"{kind or 'all'} {means[0]:.3f} -> {means[1]:.3f}")
-        self.trainer.print_to_log_file(f"Dice after 1 -> {self.trainer.config.max_rounds} prompts: {', '.join(text)}")
+        self.trainer.print_to_log_file(f"Dice after 1 -> {self.settings.max_rounds} prompts: {', '.join(text)}")
 
     def validate(self) -> None:
         """Curves of Dice over interactions for every object of the validation cases.
@@ -140,11 +140,11 @@ class Prompting(Objective):
         if not any(results.values()):
             raise UserError("Not one case could be validated; the log says why.")
         if self.trainer.local_rank == 0:
-            self._report(summarise(results, self.trainer.config.validation_interactions))
+            self._report(summarise(results, self.settings.validation_interactions))
 
     def _rounds(self, batch: dict, kinds: Sequence[InteractionKind] | None = None) -> InteractionRounds:
         image, target = to_device(batch["data"], self.trainer.device), finest(batch["target"])
-        decay = self.trainer.config.interaction_decay
+        decay = self.settings.interaction_decay
         return InteractionRounds(image, target, self.user, decay, self._users_rng, kinds)
 
     def _evaluate(self, dataset: PromptDataset, name: str) -> list[ObjectResult]:
@@ -154,7 +154,7 @@ class Prompting(Objective):
                 dataset.open_case(name),
                 self.trainer.predict,
                 self.user,
-                self.trainer.config,
+                self.settings,
                 self.trainer.configuration_manager.patch_size,
                 self.trainer.device,
                 self.trainer.real_label_manager.ignore_label,
