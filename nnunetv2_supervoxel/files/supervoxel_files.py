@@ -1,4 +1,4 @@
-"""Supervoxel files: their names, which belong together, writing and reading. No other module knows any of it.
+"""The supervoxel files of a case. No other module knows their names, or which of them make a case whole.
 
 One triple per case, in a folder beside the preprocessed one:
 
@@ -8,6 +8,8 @@ One triple per case, in a folder beside the preprocessed one:
 
 For images that are no Blosc2 arrays, a 4D image in their own format and geometry (``CASE.nii.gz``) takes the place of
 the array, and there is no pickle.
+
+How masks and class locations are stored in their files is the subject of `supervoxel_arrays` and `class_locations`.
 """
 
 from __future__ import annotations
