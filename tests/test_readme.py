@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
-from nnunetv2_supervoxel import config
+from nnunetv2_supervoxel.config import GenerationConfig, PretrainingConfig, PromptTrainingConfig
+from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.training.objectives.naming import NamingSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def table(kind: type[config.GenerationConfig | config.PromptTrainingConfig]) -> list[str]:
+def table(kind: type[Config]) -> list[str]:
     """One row per setting: name, default as YAML, doc."""
     defaults = kind().model_dump(mode="json")
     rows = []
@@ -26,7 +28,10 @@ def table(kind: type[config.GenerationConfig | config.PromptTrainingConfig]) -> 
     return rows
 
 
-@pytest.mark.parametrize("row", table(config.GenerationConfig) + table(config.PromptTrainingConfig))
+SETTINGS = (GenerationConfig, PromptTrainingConfig, PretrainingConfig, NamingSettings)
+
+
+@pytest.mark.parametrize("row", dict.fromkeys(row for kind in SETTINGS for row in table(kind)))
 def test_every_setting_is_in_the_table(row: str) -> None:
     assert row in README.splitlines()
 
