@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from nilearn import datasets
 
-from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, SupervoxelSet
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+from nnunetv2_supervoxel.generation.sam.proposals import Proposer
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 
 
@@ -51,6 +52,12 @@ def phantom() -> Phantom:
 
 
 @pytest.fixture(scope="session")
+def found(generator: SupervoxelGenerator, phantom: Phantom) -> SupervoxelSet:
+    """The phantom's supervoxels under `tiny`, made once."""
+    return generator(phantom.image, (3.0, 1.0, 1.0), "phantom")
+
+
+@pytest.fixture(scope="session")
 def with_config() -> Callable[..., SupervoxelGenerator]:
     """The same loaded models under another config: `with_config(generator, seed=3)`."""
 
@@ -58,6 +65,9 @@ def with_config() -> Callable[..., SupervoxelGenerator]:
         other = copy.copy(generator)
         other.method = copy.copy(generator.method)
         other.config = other.method.config = GenerationConfig(**(generator.config.model_dump() | changes))
+        propose = generator.method._propose
+        if isinstance(propose, Proposer):  # and not a test's own
+            other.method._propose = Proposer(propose._generator.predictor.model, other.config)
         return other
 
     return changed

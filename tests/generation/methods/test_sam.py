@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nnunetv2_supervoxel import SupervoxelGenerator
+from nnunetv2_supervoxel import SupervoxelGenerator, SupervoxelSet
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal
 from nnunetv2_supervoxel.phantoms import Phantom
@@ -19,8 +19,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return np.count_nonzero(one & other) / max(1, np.count_nonzero(one | other))
 
 
-def test_supervoxels_are_the_objects(generator: SupervoxelGenerator, phantom: Phantom) -> None:
-    found = generator(phantom.image, (3.0, 1.0, 1.0), "phantom")
+def test_supervoxels_are_the_objects(found: SupervoxelSet, phantom: Phantom) -> None:
     assert len(found) >= 1
     assert found.shape == phantom.image.shape
     assert found.spacing == (3.0, 1.0, 1.0)
@@ -28,12 +27,10 @@ def test_supervoxels_are_the_objects(generator: SupervoxelGenerator, phantom: Ph
     assert np.median(best) > 0.6  # a flipped axis would leave next to nothing
 
 
-def test_each_supervoxel_is_connected_and_holds_its_seed_slice(
-    generator: SupervoxelGenerator, phantom: Phantom
-) -> None:
+def test_each_supervoxel_is_connected_and_holds_its_seed_slice(found: SupervoxelSet) -> None:
     import cc3d
 
-    for supervoxel in generator(phantom.image, name="phantom").supervoxels:
+    for supervoxel in found.supervoxels:
         assert cc3d.connected_components(supervoxel.mask, connectivity=26).max() == 1
         assert supervoxel.mask[supervoxel.keyframe - supervoxel.origin[0]].any()
         assert all(supervoxel.mask.any(axis=other).any() for other in range(3))
@@ -44,11 +41,10 @@ def test_each_supervoxel_is_connected_and_holds_its_seed_slice(
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_slicing_along_another_axis_turns_the_result(
-    generator: SupervoxelGenerator, with_config: WithConfig, phantom: Phantom, axis: int
+    found: SupervoxelSet, generator: SupervoxelGenerator, with_config: WithConfig, phantom: Phantom, axis: int
 ) -> None:
-    straight = generator(phantom.image, name="phantom")
     turned = with_config(generator, axis=axis)(np.moveaxis(phantom.image, 0, axis), name="phantom")
-    np.testing.assert_array_equal(np.moveaxis(turned.to_array(), 1 + axis, 1), straight.to_array())
+    np.testing.assert_array_equal(np.moveaxis(turned.to_array(), 1 + axis, 1), found.to_array())
     assert all(supervoxel.axis == axis for supervoxel in turned.supervoxels)
 
 
@@ -79,9 +75,8 @@ def test_a_slice_with_few_proposals_is_passed_over(
 
 
 def test_several_keyframes_share_the_supervoxels(
-    generator: SupervoxelGenerator, with_config: WithConfig, phantom: Phantom
+    found: SupervoxelSet, generator: SupervoxelGenerator, with_config: WithConfig, phantom: Phantom
 ) -> None:
-    alone = generator(phantom.image, name="phantom")
     several = with_config(generator, keyframes=3, masks_per_image=7)(phantom.image, name="phantom")
     keyframes = [supervoxel.keyframe for supervoxel in several.supervoxels]
     assert len(set(keyframes)) == 3
@@ -90,7 +85,7 @@ def test_several_keyframes_share_the_supervoxels(
     best = [max(iou(mask > 0, true) for true in phantom.objects) for mask in several.to_array()]
     assert np.median(best) > 0.6
     again = with_config(generator, keyframes=1)(phantom.image, name="phantom")
-    np.testing.assert_array_equal(again.to_array(), alone.to_array())
+    np.testing.assert_array_equal(again.to_array(), found.to_array())
 
 
 def test_what_covers_too_much_of_the_volume_is_dropped(
