@@ -1,4 +1,4 @@
-"""Mistakes that a user can correct, and how errors are told."""
+"""Mistakes that a user can correct, and how errors are shown."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def add_config(parser: argparse.ArgumentParser, flag: str, required: bool) -> No
 
 
 def read_config(name_or_path: str | None) -> GenerationConfig:
-    """The settings of generation. Nothing heavy is imported for it, so that a mistake is told at once.
+    """The settings of generation. Nothing heavy is imported for it, so that a mistake is reported at once.
 
     Raises:
         UserError: there is no such file or template, or it is wrong.

@@ -22,7 +22,7 @@ from nnunetv2_supervoxel.threads_and_heap import share_machine
 def main() -> int:
     arguments = _parse()
     config = read_config(arguments.config)
-    for dataset in arguments.d:  # a wrong ID is told before anything heavy is imported
+    for dataset in arguments.d:  # a wrong ID is reported before anything heavy is imported
         dataset_folder(dataset)
     share_machine()
 
@@ -30,7 +30,7 @@ def main() -> int:
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
     from nnunetv2_supervoxel.runners.generate import generate_dataset
 
-    for dataset in arguments.d:  # wrong plans of the last dataset are told before the first one's hours of work
+    for dataset in arguments.d:  # wrong plans are reported before hours of work on other datasets
         locate_dataset(dataset, arguments.p, arguments.c)
     generator = SupervoxelGenerator(config, arguments.device)
     reports = [

@@ -29,8 +29,8 @@ SESSION_NAMES: dict[InteractionKind, str] = {
     "lasso": "lasso",
 }
 NO_LICENSE = "unspecified (whoever exported this model named no licence)"
-ZOOM_MARGIN = 24  # voxels on each side of a patch that the session's refinement after zooming out leaves to others
-SAME_SPACING = 1.25  # images whose voxels are larger or smaller than trained by more than this factor are spoken of
+ZOOM_MARGIN = 24  # voxels at each side of a patch that the session ignores when it refines after zooming out
+SAME_SPACING = 1.25  # voxel sizes that differ from the training's by more than this factor are reported
 
 
 def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = NO_LICENSE) -> None:

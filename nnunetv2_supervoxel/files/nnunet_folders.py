@@ -1,4 +1,4 @@
-"""Where nnU-Net keeps its datasets. This module imports nothing heavy, so that a wrong ID is told at once."""
+"""Where nnU-Net keeps its datasets. This module imports nothing heavy, so that a wrong ID is reported at once."""
 
 from __future__ import annotations
 

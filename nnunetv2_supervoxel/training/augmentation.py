@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def augmentation(trainer: SupervoxelTrainer) -> tuple[Sequence[int], BasicTransform]:
     """Size of the patches to read (z, y, x), and what is done to them, as the trainer's config says.
 
-    Without mirroring, the trainer is told that inference may not mirror either.
+    Without mirroring in training, the trainer notes that inference may not mirror either.
     """
     rotation, dummy_2d, initial_patch, mirror_axes = (
         trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()

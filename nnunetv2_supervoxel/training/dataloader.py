@@ -91,9 +91,9 @@ class PromptDataLoader(DataLoader):
         return self.sampler.batch(samples)
 
     def _draw_sample(self, rng: np.random.Generator) -> Sample:
-        """A sample with an object of sufficient size, or the one with the largest of many draws.
+        """A sample whose object is large enough, or else the largest object of many draws.
 
-        Of an object that is too small already no image is read; augmentation may still turn one out of view.
+        If an object is too small, its image isn't read. Augmentation may still turn a large one out of view.
         """
         best = None
         for _ in range(MAX_DRAWS):
@@ -110,11 +110,11 @@ class PromptDataLoader(DataLoader):
                 best = place
         if best is None:
             raise _nothing_in_sight()
-        # Anew if the image turns out to be damaged.
+        # Draws again if the image turns out to be damaged.
         return self._sample(best) or self._draw_sample(rng)
 
     def _draw_place(self, rng: np.random.Generator) -> Place | None:
-        """A case, an object of it, and a patch around it; None if the case has no object or can't be read."""
+        """A case, one of its objects, and a patch around that; None if the case has no object or can't be read."""
         which, name = self._draw_case(rng)
         try:
             case = self._data[which].open_case(name)

@@ -135,7 +135,7 @@ def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
 
 
 def make_classes(datasets: Sequence[PromptDataset], count: int) -> list[SupervoxelClasses]:
-    """Classes of each dataset, told apart: the same place in another dataset may be another part of the body."""
+    """Classes of each dataset, with numbers of their own: the same place may be another part of the body there."""
     made: list[SupervoxelClasses] = []
     for dataset in datasets:
         made.append(SupervoxelClasses(dataset, count, first=1 + sum(map(len, made))))

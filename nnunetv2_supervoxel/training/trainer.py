@@ -196,7 +196,7 @@ class SupervoxelTrainer(nnUNetTrainer):
             save_probabilities: nnU-Net's ``--npz``; there is no prediction of a whole case to save.
         """
         if save_probabilities:
-            self.print_to_log_file("INFO: --npz does nothing here: what is predicted depends on the prompts.")
+            self.print_to_log_file("INFO: --npz does nothing here: no whole case is predicted.")
         self.set_deep_supervision_enabled(False)
         self.network.eval()
         self.objective.validate()

@@ -76,7 +76,7 @@ class Method(ABC):
         """What the provenance must name besides packages, config and device, ready for JSON.
 
         A method with models has one entry "checkpoints": {"<model>": {"name": ..., "sha256": ...}}. If a digest differs
-        from an older file's, users are told that "<model>_checkpoint" differs.
+        from an older file's, users read that "<model>_checkpoint" differs.
         """
 
     @abstractmethod

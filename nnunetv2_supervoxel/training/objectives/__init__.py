@@ -20,7 +20,7 @@ def find_objective(name: str) -> type[Objective]:
     """An objective of SupervoxelPretrainTrainer by its name.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: no objective has that name.
     """
     if name not in OBJECTIVES:
         raise UserError(f"There is no objective '{name}' in the training config; take one of: {', '.join(OBJECTIVES)}.")
