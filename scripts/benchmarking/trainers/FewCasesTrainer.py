@@ -1,8 +1,9 @@
-"""nnU-Net on a small budget; what nnUNet_extTrainer points at in benchmark_pretraining.py."""
+"""nnU-Net on a small budget. In benchmark_pretraining.py, nnUNet_extTrainer points at this file's folder."""
 
 import json
 import os
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,10 +15,10 @@ from nnunetv2_supervoxel.threads_and_heap import take_threads_asked_for
 
 
 class FewCasesTrainer(nnUNetTrainer):
-    """nnU-Net's own training but for its length, optimizer and seed, and in bfloat16, which CPUs have, too.
+    """nnU-Net's own training, with another length, optimizer and seed, and in bfloat16, which CPUs have, too.
 
-    AdamW instead of SGD, which has learned nothing yet after some hundred steps. The environment variable
-    ``benchmark_training`` holds as JSON: num_epochs, num_iterations_per_epoch, initial_lr, and the seed of initial
+    The optimizer is AdamW. SGD has learned nothing yet after some hundred steps. The environment variable
+    ``benchmark_training`` holds as JSON: num_epochs, num_iterations_per_epoch, initial_lr, and the seed of the initial
     weights and of all that is drawn in training.
     """
 
@@ -56,13 +57,13 @@ class FewCasesTrainer(nnUNetTrainer):
             super().perform_actual_validation(save_probabilities)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802
-        """As in nnU-Net; the final validation predicts once instead of once per mirroring, to save time."""
+        """As in nnU-Net, but the final validation predicts once, not once per mirroring, to save time."""
         configured = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         self.inference_allowed_mirroring_axes = None
         return configured
 
 
 @contextmanager
-def _bfloat16():
+def _bfloat16() -> Iterator[None]:
     with torch.autocast("cpu", torch.bfloat16):
         yield
