@@ -1,10 +1,10 @@
 """Propagation: the usual way and ours, side by side, on the same frames, seeds and weights.
 
-The usual way drives the official `SAM2VideoPredictor`. The whole volume is resized up front. Objects are tracked one by
-one to both ends of the volume, backwards on images flipped in memory. Every frame's memory is kept. Results land in a
-float64 array of n times the volume, and components are searched n times in it. Our way is what
-`nnUNetv2_supervoxel_generate` does between proposals and files. Each side runs in a process of its own, so that its
-peak memory is its own.
+The usual way drives the official `SAM2VideoPredictor` as people do. The whole volume is resized up front. One state
+gets the masks of all objects, and one call of `propagate_in_video` tracks them to the end of the volume. A second state
+does the same backwards, on images flipped in memory. Every frame's memory is kept. Results land in a float64 array of n
+times the volume, in which cc3d searches each object's components. Our way is what `nnUNetv2_supervoxel_generate` does
+between proposals and files. Each side runs in a process of its own, so that its peak memory is its own.
 
     python scripts/benchmark_propagation.py                          # 60, 120 and 240 slices, tiny checkpoints
     python scripts/benchmark_propagation.py --slices 30 --objects 6  # a quick look
@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import blosc2
+import cc3d
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -37,7 +38,7 @@ from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.generation.methods.sam import supervoxels_of
 from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
-from nnunetv2_supervoxel.generation.sam.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.phantoms import make_phantom
@@ -153,7 +154,7 @@ def _ours(folder: Path, arguments: argparse.Namespace) -> Way:
 
     def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: Clock) -> dict:
         with clock("tracking"):
-            tracks = propagate(lambda frame: volume[frame][None], len(volume), seeds, keyframe)
+            [tracks] = propagate(lambda frame: volume[frame][None], len(volume), [Seeds(keyframe, seeds)])
         with clock("components"):
             found = supervoxels_of(tracks, [Proposal(seed, 1.0, 1.0) for seed in seeds], keyframe, axis=0)
         with clock("writing"):
@@ -177,12 +178,11 @@ def _reference(folder: Path, arguments: argparse.Namespace) -> Way:
         with clock("resizing"):
             frames = _resized(volume, predictor.image_size)
         with clock("tracking"), precision:
-            _track_one_by_one(predictor, frames, seeds, keyframe, result)
-            flipped = result[:, ::-1]
-            _track_one_by_one(predictor, frames.flip(0), seeds, len(volume) - 1 - keyframe, flipped)
+            _track_together(predictor, frames, seeds, keyframe, result)
+            _track_together(predictor, frames.flip(0), seeds, len(volume) - 1 - keyframe, result[:, ::-1])
         with clock("components"):
             for mask, seed in zip(result, seeds, strict=True):
-                labels = ndimage.label(mask, np.ones((3, 3, 3)))[0]
+                labels = cc3d.connected_components(mask > 0, connectivity=26)
                 votes = np.bincount(labels[keyframe][seed], minlength=2)
                 votes[0] = 0
                 mask[:] = labels == (votes.argmax() or -1)
@@ -203,18 +203,17 @@ def _resized(volume: np.ndarray, size: int) -> torch.Tensor:
     return frames
 
 
-def _track_one_by_one(
+def _track_together(
     predictor: SAM2VideoPredictor, frames: torch.Tensor, seeds: np.ndarray, keyframe: int, result: np.ndarray
 ) -> None:
-    """Track every object from the keyframe to the last frame, from a fresh state. Masks go into `result`."""
+    """Track all objects from the keyframe to the last frame, in a state of their own. Masks go into `result`."""
     loaded = (frames.to(predictor.device), *seeds.shape[1:])
     with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=loaded):
         state = predictor.init_state("replaced by the frames above")
-    for masks, seed in zip(result, seeds, strict=True):
-        predictor.reset_state(state)
-        predictor.add_new_mask(state, keyframe, 0, seed)
-        for frame, _, logits in predictor.propagate_in_video(state, keyframe):
-            masks[frame] = (logits[0, 0] > 0).cpu().numpy()
+    for number, seed in enumerate(seeds):
+        predictor.add_new_mask(state, keyframe, number, seed)
+    for frame, _, logits in predictor.propagate_in_video(state, keyframe):
+        result[:, frame] = (logits[:, 0] > 0).cpu().numpy()
 
 
 def _parse() -> argparse.Namespace:

@@ -4,7 +4,11 @@ import torch
 
 from nnunetv2_supervoxel import GenerationConfig
 from nnunetv2_supervoxel.generation.out_of_memory import halve_until_it_fits, is_out_of_memory
-from nnunetv2_supervoxel.generation.sam.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam.batched_sam2 import BatchedSam2
+from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
+from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
+from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.generation.sam.proposals import Proposer
 
 
@@ -68,23 +72,23 @@ def test_tracks_with_little_memory_are_the_same(
     brain_generator: object, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, seeds, keyframe = moving_objects
-    sam2 = brain_generator.method._propagate._model
+    sam2 = brain_generator.method._propagate._model.model
     box = tuple(slice(0, size) for size in volume.shape)
 
     def read(frame: int) -> np.ndarray:
         return np.repeat(volume[frame][None], 3, 0)
 
-    plenty = Propagator(sam2)(read, len(volume), seeds, keyframe)
-    step = type(sam2).track_step
+    [plenty] = Propagator(sam2)(read, len(volume), [Seeds(keyframe, seeds)])
+    step = BatchedSam2.step
 
-    def small(model: object, *arguments: object, **named: object) -> object:
-        if named["current_vision_feats"][0].shape[1] > 2:
+    def small(model: BatchedSam2, features: SliceFeatures, look_back: LookBack) -> Prediction:
+        if len(look_back.keys) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(model, *arguments, **named)
+        return step(model, features, look_back)
 
-    monkeypatch.setattr(type(sam2), "track_step", small)
+    monkeypatch.setattr(BatchedSam2, "step", small)
     propagator = Propagator(sam2, objects_per_batch=20)
-    little = propagator(read, len(volume), seeds, keyframe)
+    [little] = propagator(read, len(volume), [Seeds(keyframe, seeds)])
     assert propagator._objects_per_batch == 2
     for one, other in zip(plenty, little, strict=True):
         assert np.mean(one.in_box(box) != other.in_box(box)) < 1e-4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.generation.intensity import to_uint8_rgb
 from nnunetv2_supervoxel.generation.methods.base import Image, Method
 from nnunetv2_supervoxel.generation.sam.keyframes import draw_keyframes
-from nnunetv2_supervoxel.generation.sam.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal, Proposer
 from nnunetv2_supervoxel.generation.sam.tracks import Box, Track
 from nnunetv2_supervoxel.masks.components import seed_component
@@ -43,22 +45,27 @@ class SamMethod(Method):
         return {"checkpoints": self._checkpoints}
 
     def __call__(self, image: Image) -> SupervoxelSet:
-        """Make the supervoxels of one image, keyframe by keyframe."""
+        """Make the supervoxels of one image: first all proposals, then their tracks, one axis after the other."""
+        keyframes = list(self._keyframes(image))
+        if not keyframes:
+            return SupervoxelSet(image.shape, (), image.spacing, ("SAM proposed no object",))
         most = self.config.max_supervoxel_share * np.prod(image.shape)
-        proposed = False
-        supervoxels: list[Supervoxel] = []
-        for axis, keyframe, proposals in self._proposals(image):
-            proposed = True
-            tracks = self._tracks(image, axis, keyframe, proposals)
-            found = supervoxels_of(tracks, proposals, keyframe, axis)
-            supervoxels += [supervoxel for supervoxel in found if supervoxel and supervoxel.voxels <= most]
-        if supervoxels:
-            return SupervoxelSet(image.shape, tuple(supervoxels), image.spacing)
-        note = "no proposal became a supervoxel" if proposed else "SAM proposed no object"
-        return SupervoxelSet(image.shape, (), image.spacing, (note,))
+        found = [voxel for voxel in self._supervoxels(image, keyframes) if voxel and voxel.voxels <= most]
+        notes = () if found else ("no proposal became a supervoxel",)
+        return SupervoxelSet(image.shape, tuple(found), image.spacing, notes)
 
-    def _proposals(self, image: Image) -> Iterator[tuple[int, int, list[Proposal]]]:
-        """Axes and keyframe slices, each with its share of `masks_per_image` proposals, drawn at random from all there.
+    def _supervoxels(self, image: Image, keyframes: Sequence[_Keyframe]) -> Iterator[Supervoxel | None]:
+        """One for each proposal, in the keyframes' order; None where nothing is left of it."""
+        made: dict[int, list[Supervoxel | None]] = {}
+        for axis in sorted({keyframe.axis for keyframe in keyframes}):
+            numbers = [number for number, keyframe in enumerate(keyframes) if keyframe.axis == axis]
+            tracks = self._tracks(image, axis, [keyframes[number] for number in numbers])
+            for number, its_tracks in zip(numbers, tracks, strict=True):
+                made[number] = supervoxels_of(its_tracks, keyframes[number].proposals, keyframes[number].index, axis)
+        return chain.from_iterable(made[number] for number in range(len(keyframes)))
+
+    def _keyframes(self, image: Image) -> Iterator[_Keyframe]:
+        """Keyframe slices, each with its share of `masks_per_image` proposals, drawn at random from all there.
 
         A keyframe is the first of `max_keyframes` slices with enough proposals, or else the one with most of them.
         There are up to `keyframes`: fewer if there are not so many slices, or where SAM proposes nothing.
@@ -72,7 +79,7 @@ class SamMethod(Method):
             taken = [proposals[i] for i in rng.permutation(len(proposals))[:share]]
             left -= len(taken)
             if taken:
-                yield axis, keyframe, taken
+                yield _Keyframe(axis, keyframe, taken)
             if not left:
                 return
 
@@ -95,17 +102,27 @@ class SamMethod(Method):
                 break
         return best
 
-    def _tracks(self, image: Image, axis: int, keyframe: int, proposals: Sequence[Proposal]) -> list[Track]:
-        """One track per proposal; of a volume with a single slice, the proposal itself."""
+    def _tracks(self, image: Image, axis: int, keyframes: Sequence[_Keyframe]) -> list[list[Track]]:
+        """For every keyframe of an axis a track per proposal; of a volume with one slice, the proposals themselves."""
         frames = image.shape[axis]
-        seeds = np.stack([proposal.mask for proposal in proposals])
+        seeds = [Seeds(keyframe.index, np.stack([p.mask for p in keyframe.proposals])) for keyframe in keyframes]
         if frames > 1:
             colours = 1 if len(image.array) == 1 else 3  # three equal ones would be resized three times
-            return self._propagate(lambda frame: image.windowed_slice(axis, frame)[:colours], frames, seeds, keyframe)
-        tracks = [Track() for _ in seeds]
-        for track, seed in zip(tracks, seeds, strict=True):
-            track[keyframe] = seed
+            return self._propagate(lambda frame: image.windowed_slice(axis, frame)[:colours], frames, seeds)
+        tracks = [[Track() for _ in of.masks] for of in seeds]
+        for its_tracks, of in zip(tracks, seeds, strict=True):
+            for track, mask in zip(its_tracks, of.masks, strict=True):
+                track[of.keyframe] = mask
         return tracks
+
+
+@dataclass(frozen=True)
+class _Keyframe:
+    """A slice on which SAM looked, and what is taken of what it proposed there."""
+
+    axis: int
+    index: int
+    proposals: list[Proposal]
 
 
 def supervoxels_of(

@@ -1,7 +1,7 @@
-"""Masks on one slice carried through the volume with SAM 2 (Ravi et al., 2024).
+"""Masks on keyframe slices carried through the volume with SAM 2 (Ravi et al., 2024).
 
-The model is driven through `SAM2Base.track_step`, with all objects of a keyframe in one batch. Each object gets what
-the official `SAM2VideoPredictor` gives it when it is tracked alone, from a fresh state for each direction.
+A sweep goes along the slices once for each direction, and carries the objects of all keyframes with it. Each object
+gets what the official `SAM2VideoPredictor` gives it when it is tracked from a fresh state for each direction.
 A frame, in SAM 2's words, is a slice here.
 """
 
@@ -10,25 +10,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from sam2.modeling.sam2_base import SAM2Base
 
 from nnunetv2_supervoxel.generation.out_of_memory import free_memory, halve_until_it_fits, is_out_of_memory
-from nnunetv2_supervoxel.generation.sam.batched_sam2 import objects_at_once, use_batched_modules
+from nnunetv2_supervoxel.generation.sam.batched_sam2 import OBJECTS_AT_ONCE, BatchedSam2
+from nnunetv2_supervoxel.generation.sam.encoded_slices import EncodedSlices
 from nnunetv2_supervoxel.generation.sam.encoding import FrameReader, SliceEncoder, SliceFeatures
-from nnunetv2_supervoxel.generation.sam.memory_bank import MemoryBank
+from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
+from nnunetv2_supervoxel.generation.sam.memory_bank import Memory, MemoryBank, MemoryPositions
 from nnunetv2_supervoxel.generation.sam.slice_masks import areas, masks_of_logits, touching
 from nnunetv2_supervoxel.generation.sam.tracks import Track
 from nnunetv2_supervoxel.threads_and_heap import trim_heap
 
-FRAMES_AT_ONCE = 2  # slices that the image encoder takes at once, and by how many it may run ahead of the objects
+FRAMES_AT_ONCE = 2  # slices that the image encoder takes at once
 
-# What `track_step` gives for every object, and is read here.
-_OF_OBJECTS = ("pred_masks_high_res", "obj_ptr", "object_score_logits")
+
+@dataclass(frozen=True)
+class Seeds:
+    """Objects on a keyframe slice.
+
+    Attributes:
+        keyframe: index of the slice.
+        masks: boolean (n, h, w).
+    """
+
+    keyframe: int
+    masks: np.ndarray
 
 
 class Propagator:
@@ -48,8 +60,8 @@ class Propagator:
         precision: str = "auto",
         max_growth: float | None = None,
     ) -> None:
-        self._model = use_batched_modules(sam2)
-        self._encode = SliceEncoder(self._model)
+        self._model = BatchedSam2(sam2)
+        self._encode = SliceEncoder(sam2)
         self._device = sam2.device
         self._objects_per_batch = objects_per_batch
         self._max_growth = np.inf if max_growth is None else max_growth
@@ -57,30 +69,28 @@ class Propagator:
             precision = "bfloat16" if self._device.type == "cuda" else "float32"
         self._bfloat16 = precision == "bfloat16"
 
-    def __call__(self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int) -> list[Track]:
-        """Track objects from the keyframe to both ends.
+    def __call__(self, read_frame: FrameReader, frames: int, seeds: Sequence[Seeds]) -> list[list[Track]]:
+        """Track objects from their keyframes to both ends.
 
         A track ends at the first slice whose mask is not 26-adjacent to the one on the slice before: nothing that
         follows could be connected with the seed. With `max_growth` it also ends at the first slice where the object
         covers more than it may.
 
         Args:
-            read_frame: gives a slice. It is called once for the keyframe and for every other slice that some object
+            read_frame: gives a slice. It is called for the keyframes and for every other slice that some object
                 reaches, or that is encoded together with one; on a CPU from two threads, one for each direction.
             frames: number of slices.
-            seeds: boolean (n, h, w), the objects on the keyframe slice.
-            keyframe: index of that slice.
+            seeds: the objects of every keyframe, each keyframe once.
 
         Returns:
-            One track per seed.
+            For every keyframe one track per seed.
 
         Raises:
             MemoryError, torch.OutOfMemoryError: one object alone, with its state on the CPU, doesn't fit.
         """
         try:
             tracks, self._objects_per_batch = halve_until_it_fits(
-                lambda batch: self._in_batches(read_frame, frames, seeds, keyframe, batch, self._device),
-                self._objects_per_batch,
+                lambda batch: self._track(read_frame, frames, seeds, batch, self._device), self._objects_per_batch
             )
             trim_heap()  # components and files need memory of other sizes
             return tracks
@@ -89,135 +99,135 @@ class Propagator:
                 raise
         free_memory()
         self._objects_per_batch = 1
-        return self._in_batches(read_frame, frames, seeds, keyframe, 1, torch.device("cpu"))
-
-    def _in_batches(
-        self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int, batch: int, state: torch.device
-    ) -> list[Track]:
-        tracks: list[Track] = []
-        for start in range(0, len(seeds), batch):
-            tracks += self._track(read_frame, frames, seeds[start : start + batch], keyframe, state)
-        return tracks
+        return self._track(read_frame, frames, seeds, 1, torch.device("cpu"))
 
     def _track(
-        self, read_frame: FrameReader, frames: int, seeds: np.ndarray, keyframe: int, state_device: torch.device
-    ) -> list[Track]:
-        tracks = [Track() for _ in seeds]
+        self, read_frame: FrameReader, frames: int, seeds: Sequence[Seeds], batch: int, state: torch.device
+    ) -> list[list[Track]]:
+        first, last = (choose(of.keyframe for of in seeds) for choose in (min, max))
+        orders = [range(first, frames), range(last, -1, -1)]
+        # Out of memory, objects per batch are halved; with one object, slices are encoded one by one, too.
+        slices = EncodedSlices(self._encode, read_frame, frames, min(FRAMES_AT_ONCE, batch), orders)
         with torch.inference_mode(), self._autocast():
-            [features] = self._encode([read_frame(keyframe)])
-            seeded = self._seed(features, seeds, keyframe, frames)
-            masks = masks_of_logits(seeded["pred_masks"], seeds.shape[1:])
-        for track, mask in zip(tracks, masks, strict=True):
-            track[keyframe] = mask
+            positions = MemoryPositions(self._model.model, frames)
+            started = [self._start(slices.get(of.keyframe), of, positions, batch, state) for of in seeds]
 
-        def follow(order: range) -> None:
-            bank = MemoryBank(self._model, keyframe, seeded, state_device)
+        def sweep(order: range) -> None:
+            waiting = {of.keyframe: group.copy() for of, group in zip(seeds, started, strict=True)}
             # Both hold for one thread only, so they are entered in each.
             with torch.inference_mode(), self._autocast():
-                self._follow(read_frame, order, frames, bank, masks, tracks)
+                self._sweep(slices, order, waiting, batch)
 
-        _follow_each(follow, [range(keyframe + 1, frames), range(keyframe - 1, -1, -1)], self._device)
-        return tracks
+        _for_each(sweep, orders, self._device)
+        return [group.tracks for group in started]
 
-    def _follow(
-        self,
-        read_frame: FrameReader,
-        order: range,
-        frames: int,
-        bank: MemoryBank,
-        before: np.ndarray,
-        tracks: list[Track],
-    ) -> None:
-        """Track in one direction; `before` (objects, h, w) are the masks on the keyframe."""
-        alive = list(range(len(tracks)))
-        largest = self._max_growth * areas(before)
-        # Out of memory, objects per batch are halved; with one object, slices are encoded one by one, too.
-        at_once = min(FRAMES_AT_ONCE, len(tracks))
-        for frame, features in self._encode.in_order(read_frame, order, at_once):
-            output = self._model.track_step(
-                frame_idx=frame,
-                is_init_cond_frame=False,
-                point_inputs=None,
-                mask_inputs=None,
-                output_dict=bank.outputs,
-                num_frames=frames,
-                track_in_reverse=order.step < 0,
-                run_mem_encoder=False,
-                **features.expanded(len(alive)),
-            )
-            masks = masks_of_logits(output["pred_masks"], before.shape[1:])
-            going_on = np.flatnonzero(touching(before, masks) & (areas(masks) <= largest))
-            if len(going_on) < len(alive):
-                kept = torch.from_numpy(going_on).to(self._device)
-                bank.keep(kept)
-                masks, largest = masks[going_on], largest[going_on]
-                output = {key: value[kept] for key, value in output.items() if key in _OF_OBJECTS}
-                alive = [alive[i] for i in going_on]
-            for index, mask in zip(alive, masks, strict=True):
-                tracks[index][frame] = mask
-            if not alive or frame == order[-1]:
-                return
-            self._remember(features, output, output["pred_masks_high_res"], from_points=False)
-            bank.add(frame, output, order.step)
-            before = masks
+    def _start(
+        self, features: SliceFeatures, seeds: Seeds, positions: MemoryPositions, batch: int, state: torch.device
+    ) -> _Group:
+        """The objects of one keyframe, on that slice."""
+        masks = torch.from_numpy(seeds.masks[:, None].astype(np.float32))
+        parts = [self._model.seed(features, masks[part].to(self._device)) for part in self._parts(len(masks), batch)]
+        found = masks_of_logits(torch.cat([logits for logits, _ in parts]), seeds.masks.shape[1:])
+        tracks = [Track() for _ in found]
+        for track, mask in zip(tracks, found, strict=True):
+            track[seeds.keyframe] = mask
+        bank = MemoryBank(positions, seeds.keyframe, Memory.joined([memory for _, memory in parts]), state)
+        return _Group(tracks, found, self._max_growth * areas(found), bank)
 
-    def _seed(self, features: SliceFeatures, seeds: np.ndarray, keyframe: int, frames: int) -> dict[str, Any]:
-        """The conditioning frame's output, as the official predictor's `add_new_mask` and preflight make it."""
-        masks = F.interpolate(
-            torch.from_numpy(seeds[:, None].astype(np.float32)).to(self._device),
-            size=(self._model.image_size, self._model.image_size),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
+    def _sweep(self, slices: EncodedSlices, order: range, waiting: dict[int, _Group], batch: int) -> None:
+        """Track in one direction; `waiting` holds the objects of keyframes that are ahead, by their slices."""
+        groups: list[_Group] = []
+        for number, frame in enumerate(order):
+            if groups:
+                slices.expect(order[number:])
+                features = slices.get(frame)
+                for group in groups:
+                    self._step(group, features, frame, batch, is_last=frame == order[-1])
+                groups = _joined(groups)
+            if frame in waiting:
+                groups.append(waiting.pop(frame))
+            if not groups and not waiting:
+                break
+        slices.expect(order[:0])
+
+    def _step(self, group: _Group, features: SliceFeatures, frame: int, batch: int, is_last: bool) -> None:
+        """Take a group's objects to the next slice; some end there."""
+        parts = self._parts(len(group.tracks), batch)
+        predicted = Prediction.joined(
+            [self._model.step(features, group.bank.look_back(frame, part, self._device)) for part in parts]
         )
-        output = self._model.track_step(
-            frame_idx=keyframe,
-            is_init_cond_frame=True,
-            point_inputs=None,
-            mask_inputs=(masks >= 0.5).float(),
-            output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
-            num_frames=frames,
-            run_mem_encoder=False,
-            **features.expanded(len(seeds)),
-        )
-        # The predictor doesn't encode the memory from the mask that it was given. It encodes what is left of that mask
-        # at a quarter of the resolution, and calls it a mask "from points", which it binarises.
-        size = (self._model.image_size, self._model.image_size)
-        remaining = F.interpolate(output["pred_masks"], size=size, mode="bilinear", align_corners=False)
-        self._remember(features, output, remaining, from_points=True)
-        return output
+        masks = masks_of_logits(predicted.logits, group.before.shape[1:])
+        going_on = np.flatnonzero(touching(group.before, masks) & (areas(masks) <= group.largest))
+        group.before = masks
+        if len(going_on) < len(group.tracks):
+            group.keep(going_on)
+            predicted = predicted.of(torch.from_numpy(going_on).to(self._device))
+        for track, mask in zip(group.tracks, group.before, strict=True):
+            track[frame] = mask
+        if group.tracks and not is_last:
+            parts = self._parts(len(group.tracks), batch)
+            group.bank.add(Memory.joined([self._model.remember(features, predicted.of(part)) for part in parts]))
 
-    def _remember(
-        self, features: SliceFeatures, output: dict[str, Any], masks: torch.Tensor, from_points: bool
-    ) -> None:
-        """Encode what later slices will look back at, and add it to the output of `track_step`.
-
-        `track_step` itself is told to leave it out, so that it isn't done for objects that end on this slice.
-        """
-        at_once = objects_at_once(len(masks), masks.device)
-        encoded = [
-            self._model._encode_new_memory(
-                current_vision_feats=features.expanded(len(part))["current_vision_feats"],
-                feat_sizes=features.sizes,
-                pred_masks_high_res=part,
-                object_score_logits=scores,
-                is_mask_from_pts=from_points,
-            )
-            for part, scores in zip(masks.split(at_once), output["object_score_logits"].split(at_once), strict=True)
-        ]
-        output["maskmem_features"] = torch.cat([memories for memories, _ in encoded])
-        output["maskmem_pos_enc"] = encoded[0][1]  # the same for all objects
+    def _parts(self, objects: int, batch: int) -> list[slice]:
+        """Batches of objects, equally large as far as possible."""
+        if self._device.type == "cpu":
+            batch = min(batch, OBJECTS_AT_ONCE)
+        ends = np.linspace(0, objects, -(-objects // batch) + 1).round().astype(int).tolist()
+        return [slice(start, stop) for start, stop in pairwise(ends)]
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
 
 
-def _follow_each(follow: Callable[[range], None], orders: Sequence[range], device: torch.device) -> None:
+@dataclass
+class _Group:
+    """Objects that are tracked together, as they have equally many memories.
+
+    Attributes:
+        tracks: one per object.
+        before: boolean (objects, h, w), their masks on the slice where they are.
+        largest: (objects,) pixels that they may cover.
+        bank: what the model remembers of them.
+    """
+
+    tracks: list[Track]
+    before: np.ndarray
+    largest: np.ndarray
+    bank: MemoryBank
+
+    def copy(self) -> _Group:
+        """The same tracks, for another direction."""
+        return _Group(self.tracks, self.before, self.largest, self.bank.copy())
+
+    def keep(self, objects: np.ndarray) -> None:
+        """Go on with these objects only (indices into the group)."""
+        self.tracks = [self.tracks[i] for i in objects]
+        self.before, self.largest = self.before[objects], self.largest[objects]
+        self.bank.keep(torch.from_numpy(objects))
+
+    def join(self, other: _Group) -> None:
+        """Take the objects of another group in, which has as many memories."""
+        self.tracks = self.tracks + other.tracks
+        self.before = np.concatenate([self.before, other.before])
+        self.largest = np.concatenate([self.largest, other.largest])
+        self.bank.join(other.bank)
+
+
+def _joined(groups: Sequence[_Group]) -> list[_Group]:
+    """Those groups that still have objects, and all with full banks as one."""
+    groups = [group for group in groups if group.tracks]
+    full = [group for group in groups if group.bank.is_full]
+    for other in full[1:]:
+        full[0].join(other)
+    return full[:1] + [group for group in groups if not group.bank.is_full]
+
+
+def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: torch.device) -> None:
     """Call `follow` with each order of slices: on a CPU with several threads at the same time, else one by one.
 
     The models' operations are small, and two of them side by side keep cores busier than one that is split.
     """
-    orders = [order for order in orders if len(order)]
+    orders = [order for order in orders if len(order) > 1]
     threads = torch.get_num_threads()
     if device.type != "cpu" or not 1 < len(orders) <= threads:
         for order in orders:

@@ -22,10 +22,10 @@ def test_slices_encoded_together_are_as_if_encoded_alone(encode: SliceEncoder, m
     with torch.inference_mode():
         together = encode([read(3), read(9), read(20)])
         alone = encode([read(20)])[0]
-    assert [feature.shape for feature in together[2].vision] == [feature.shape for feature in alone.vision]
-    for one, other in zip(together[2].vision, alone.vision, strict=True):
+    assert [feature.shape for feature in together[2].maps] == [feature.shape for feature in alone.maps]
+    for one, other in zip(together[2].maps, alone.maps, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(together[0].vision[-1], alone.vision[-1], atol=1e-2)
+    assert not torch.allclose(together[0].maps[-1], alone.maps[-1], atol=1e-2)
 
 
 def test_grey_slices_are_as_three_equal_colours(encode: SliceEncoder, moving_objects: tuple) -> None:
@@ -33,24 +33,5 @@ def test_grey_slices_are_as_three_equal_colours(encode: SliceEncoder, moving_obj
     with torch.inference_mode():
         one, three = (encode([np.repeat(image, colours, 0) for image in grey]) for colours in (1, 3))
     for frame in (0, 1):
-        for level in zip(one[frame].vision, three[frame].vision, strict=True):
+        for level in zip(one[frame].maps, three[frame].maps, strict=True):
             assert torch.equal(*level)
-
-
-def test_slices_come_in_the_order_asked_for_and_are_read_when_they_are_needed(
-    encode: SliceEncoder, moving_objects: tuple
-) -> None:
-    volume, read = moving_objects[0], []
-
-    def reader(frame: int) -> np.ndarray:
-        read.append(frame)
-        return volume[frame][None]
-
-    with torch.inference_mode():
-        encoded = encode.in_order(reader, range(9, 4, -1), at_once=2)
-        found = [next(encoded)]
-        assert read == [9, 8]
-        found += encoded
-        expected = encode([volume[5][None]])[0]
-    assert [frame for frame, _ in found] == read == [9, 8, 7, 6, 5]
-    torch.testing.assert_close(found[-1][1].vision[-1], expected.vision[-1], rtol=1e-4, atol=1e-4)

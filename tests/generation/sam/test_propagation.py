@@ -13,8 +13,10 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from nnunetv2_supervoxel import SupervoxelGenerator
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.generation.sam import propagation
-from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
-from nnunetv2_supervoxel.generation.sam.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD, FrameReader, SliceFeatures
+from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
+from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.generation.sam.tracks import Track
 from nnunetv2_supervoxel.masks.components import seed_component
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -22,7 +24,13 @@ from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 
 @pytest.fixture
 def propagator(generator: SupervoxelGenerator) -> Propagator:
-    return Propagator(generator.method._propagate._model)
+    return Propagator(generator.method._propagate._model.model)
+
+
+def track(propagator: Propagator, read: FrameReader, frames: int, seeds: np.ndarray, keyframe: int) -> list[Track]:
+    """The tracks of one keyframe's objects."""
+    [tracks] = propagator(read, frames, [Seeds(keyframe, seeds)])
+    return tracks
 
 
 def track_officially(
@@ -66,7 +74,7 @@ def test_every_object_equals_the_official_predictors(
     propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, seeds, keyframe = moving_objects
-    tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+    tracks = track(propagator, lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
     ours = as_array(tracks, volume.shape)
     official = track_officially(volume, seeds, keyframe, monkeypatch)
     for i, seed in enumerate(seeds):
@@ -83,9 +91,9 @@ def test_ending_early_changes_nothing(
     def read(frame: int) -> np.ndarray:
         return np.repeat(volume[frame][None], 3, 0)
 
-    early = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    early = as_array(track(propagator, read, len(volume), seeds, keyframe), volume.shape)
     monkeypatch.setattr(propagation, "touching", lambda _, after: np.ones(len(after), bool))
-    late = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    late = as_array(track(propagator, read, len(volume), seeds, keyframe), volume.shape)
     assert early.sum() <= late.sum()
     for i, seed in enumerate(seeds):
         np.testing.assert_array_equal(of_seed(early[i], seed, keyframe), of_seed(late[i], seed, keyframe))
@@ -95,14 +103,14 @@ def test_memories_are_encoded_only_of_objects_that_go_on(
     propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, seeds, keyframe = moving_objects
-    encode, encoded = propagator._model._encode_new_memory, []
+    encode, encoded = propagator._model._encode_memory.forward, []
 
-    def counting(*, pred_masks_high_res: torch.Tensor, **arguments: object) -> tuple:
-        encoded.append(len(pred_masks_high_res))
-        return encode(pred_masks_high_res=pred_masks_high_res, **arguments)
+    def counting(features: SliceFeatures, inside: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(inside))
+        return encode(features, inside, scores)
 
-    monkeypatch.setattr(propagator._model, "_encode_new_memory", counting)
-    tracks = propagator(lambda frame: volume[frame][None], len(volume), seeds, keyframe)
+    monkeypatch.setattr(propagator._model._encode_memory, "forward", counting)
+    tracks = track(propagator, lambda frame: volume[frame][None], len(volume), seeds, keyframe)
     slices = [track.box()[0] for track in tracks]
     last = len(volume) - 1
     # Once on the keyframe and on every slice that an object has, but for the ends of the volume: nothing follows.
@@ -113,10 +121,10 @@ def test_memories_are_encoded_only_of_objects_that_go_on(
 
 def test_a_track_ends_where_it_covers_more_than_it_may(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
-    careful = Propagator(propagator._model, max_growth=1.3)
+    careful = Propagator(propagator._model.model, max_growth=1.3)
     free, limited = (
-        as_array(track(lambda frame: volume[frame][None], len(volume), seeds, keyframe), volume.shape)
-        for track in (propagator, careful)
+        as_array(track(carry, lambda frame: volume[frame][None], len(volume), seeds, keyframe), volume.shape)
+        for carry in (propagator, careful)
     )
     ends = []
     for mask in free:
@@ -134,7 +142,7 @@ def test_a_track_ends_where_it_covers_more_than_it_may(propagator: Propagator, m
 
 def test_objects_are_followed_where_they_go(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
-    tracks = propagator(lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
+    tracks = track(propagator, lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe)
     drifting = as_array(tracks[:1], volume.shape)[0]
     centres = [np.argwhere(drifting[z]).mean(0) for z in (5, 9, 14)]
     assert centres[0][0] < centres[1][0] - 1 < centres[2][0] - 3  # along y, by 0.6 a slice; a flip would reverse it
@@ -150,7 +158,7 @@ def test_slices_that_no_object_reaches_are_never_read(propagator: Propagator) ->
         read.append(frame)
         return np.repeat(volume[frame][None], 3, 0)
 
-    tracks = propagator(reader, 40, np.repeat(volume[19][None] > 0.5, 4, 0), 19)
+    tracks = track(propagator, reader, 40, np.repeat(volume[19][None] > 0.5, 4, 0), 19)
     reached = tracks[0].box()[0]
     assert len(read) == len(set(read)) < 36
     assert min(read) >= reached.start - propagation.FRAMES_AT_ONCE
@@ -165,9 +173,9 @@ def test_slices_encoded_together_give_the_tracks_of_slices_encoded_alone(
     def read(frame: int) -> np.ndarray:
         return np.repeat(volume[frame][None], 3, 0)
 
-    several_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    several_at_once = as_array(track(propagator, read, len(volume), seeds, keyframe), volume.shape)
     monkeypatch.setattr(propagation, "FRAMES_AT_ONCE", 1)
-    one_at_once = as_array(propagator(read, len(volume), seeds, keyframe), volume.shape)
+    one_at_once = as_array(track(propagator, read, len(volume), seeds, keyframe), volume.shape)
     assert np.mean(several_at_once != one_at_once) < 1e-5
 
 
@@ -184,7 +192,7 @@ def test_directions_at_the_same_time_change_nothing(propagator: Propagator, movi
         for threads in (1, 2):
             torch.set_num_threads(threads)
             readers.clear()
-            found.append(as_array(propagator(read, len(volume), seeds, keyframe), volume.shape))
+            found.append(as_array(track(propagator, read, len(volume), seeds, keyframe), volume.shape))
             assert torch.get_num_threads() == threads
             assert len({thread for _, thread in readers}) == (1, 3)[threads - 1]  # the keyframe is read by the caller
     finally:
@@ -205,31 +213,31 @@ def test_an_error_in_one_direction_is_the_callers(propagator: Propagator, moving
     torch.set_num_threads(2)
     try:
         with pytest.raises(OSError, match="can't be read"):
-            propagator(read, keyframe + 3, seeds, keyframe)
+            track(propagator, read, keyframe + 3, seeds, keyframe)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
-def test_the_state_does_not_grow_with_the_volume(propagator: Propagator, moving_objects: tuple) -> None:
+def test_the_state_does_not_grow_with_the_volume(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
     volume, seeds, keyframe = moving_objects
-    model = propagator._model
+    model = propagator._model.model
     sizes = []
-    step = model.track_step
+    step = propagator._model.step
 
-    def counting(**arguments: object) -> dict:
-        outputs = arguments["output_dict"]["non_cond_frame_outputs"]
-        sizes.append((len(outputs), sum(o["maskmem_features"] is not None for o in outputs.values())))
-        return step(**arguments)
+    def counting(features: SliceFeatures, look_back: LookBack) -> Prediction:
+        sizes.append((look_back.memories, look_back.keys.shape[1]))
+        return step(features, look_back)
 
-    model.track_step = counting
-    try:
-        long = np.repeat(volume[keyframe][None], 60, 0)
-        propagator(lambda frame: np.repeat(long[frame][None], 3, 0), 60, seeds, 5)
-    finally:
-        del model.track_step
-    assert max(count for count, _ in sizes) == model.max_obj_ptrs_in_encoder - 1
-    assert max(memories for _, memories in sizes) == model.num_maskmem - 1
+    monkeypatch.setattr(propagator._model, "step", counting)
+    long = np.repeat(volume[keyframe][None], 60, 0)
+    track(propagator, lambda frame: np.repeat(long[frame][None], 3, 0), 60, seeds, 5)
+    memories, tokens = (max(counts) for counts in zip(*sizes, strict=True))
+    assert memories == model.num_maskmem
+    pixels, tokens_of_pointer = model.sam_image_embedding_size**2, model.hidden_dim // model.mem_dim
+    assert tokens == memories * pixels + model.max_obj_ptrs_in_encoder * tokens_of_pointer
 
 
 def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_objects: tuple) -> None:
@@ -237,8 +245,12 @@ def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_o
     volume, seeds, keyframe = moving_objects
     exact, rounded = (
         as_array(
-            Propagator(generator.method._propagate._model, precision=precision)(
-                lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), seeds, keyframe
+            track(
+                Propagator(generator.method._propagate._model.model, precision=precision),
+                lambda frame: np.repeat(volume[frame][None], 3, 0),
+                len(volume),
+                seeds,
+                keyframe,
             ),
             volume.shape,
         )

@@ -1,0 +1,75 @@
+"""Encoded slices, kept as long as a direction of propagation still needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+import torch
+
+from nnunetv2_supervoxel.generation.sam.encoding import FrameReader, SliceEncoder, SliceFeatures
+
+
+class EncodedSlices:
+    """Slices of a volume, each encoded once for all directions that read from here.
+
+    Slices are encoded in groups of neighbours. A group doesn't depend on who asks first, so rounding doesn't either.
+
+    Args:
+        encode: the encoder.
+        read_frame: gives a slice.
+        frames: number of slices.
+        at_once: so many slices are encoded together.
+        orders: for each direction the slices that it may ask for.
+        storage: where encoded slices wait; None: where they were encoded.
+    """
+
+    def __init__(
+        self,
+        encode: SliceEncoder,
+        read_frame: FrameReader,
+        frames: int,
+        at_once: int,
+        orders: Sequence[range],
+        storage: torch.device | None = None,
+    ) -> None:
+        self._encode, self._read_frame = encode, read_frame
+        self._frames, self._at_once = frames, at_once
+        self._ahead = {order.step: order for order in orders}
+        self._storage = storage
+        self._kept: dict[int, list[SliceFeatures]] = {}
+        self._locks: dict[int, Lock] = {}
+        self._lock = Lock()
+
+    def get(self, frame: int) -> SliceFeatures:
+        """One slice, as the encoder gives it."""
+        number = frame // self._at_once
+        with self._lock:
+            of_group = self._locks.setdefault(number, Lock())
+        with of_group:  # the other direction may be encoding it just now
+            if number not in self._kept:
+                slices = range(number * self._at_once, min((number + 1) * self._at_once, self._frames))
+                encoded = self._encode([self._read_frame(i) for i in slices])
+                self._kept[number] = [features.to(self._storage) for features in encoded] if self._storage else encoded
+            return self._kept[number][frame % self._at_once].to(self._encode.device)
+
+    def expect(self, ahead: range) -> None:
+        """Forget what is neither among these slices nor ahead of another direction.
+
+        Args:
+            ahead: what the direction of the range's step may still ask for.
+        """
+        with self._lock:
+            self._ahead[ahead.step] = ahead
+            for number in list(self._kept):
+                slices = range(number * self._at_once, (number + 1) * self._at_once)
+                if not any(frame in order for order in self._ahead.values() for frame in slices):
+                    del self._kept[number]
+
+    def for_one(self, order: range) -> EncodedSlices:
+        """The same for one direction alone, with what is kept here by now."""
+        alone = EncodedSlices(
+            self._encode, self._read_frame, self._frames, self._at_once, [order], storage=self._storage
+        )
+        alone._kept = dict(self._kept)
+        return alone
