@@ -1,92 +1,51 @@
-"""The batched modules compute what the official ones do."""
+"""Seeds and memories are what the official model makes of the same masks."""
 
 from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
+from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
 
-from nnunetv2_supervoxel.checkpoints import load_sam2
-from nnunetv2_supervoxel.generation.sam.batched_sam2 import OBJECTS_AT_ONCE, use_batched_modules
+from nnunetv2_supervoxel.generation.sam.batched_sam2 import BatchedSam2
+from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
+from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
 
-OBJECTS = OBJECTS_AT_ONCE + 3
-POINTER_TOKENS = 8
-
-
-@pytest.fixture(scope="module")
-def official():
-    return load_sam2("bundled").model
+OBJECTS = 5
 
 
-@pytest.fixture(scope="module")
-def batched(official):
-    return use_batched_modules(copy.deepcopy(official))
-
-
-def attention_inputs(model, shared):
-    """What `SAM2Base` hands to its memory attention: features of one slice, and 3 memories and 2 pointers an object."""
+def test_memories_of_masks(official: SAM2Base, batched: BatchedSam2, features: SliceFeatures) -> None:
     generator = torch.Generator().manual_seed(0)
-    pixels, channels, width = model.sam_image_embedding_size**2, model.hidden_dim, model.mem_dim
-    image = torch.randn(pixels, 1 if shared else OBJECTS, channels, generator=generator).expand(-1, OBJECTS, -1)
-    position = torch.randn(pixels, 1, channels, generator=generator).expand(-1, OBJECTS, -1)
-    memory, memory_position = torch.randn(2, 3 * pixels + POINTER_TOKENS, OBJECTS, width, generator=generator)
-    return {
-        "curr": [image],
-        "curr_pos": [position],
-        "memory": memory,
-        "memory_pos": memory_position,
-        "num_obj_ptr_tokens": POINTER_TOKENS,
-    }
-
-
-@pytest.mark.parametrize("shared", [True, False], ids=["one image", "an image each"])
-def test_memory_attention_of_many_objects(official, batched, shared):
-    arguments = attention_inputs(official, shared)
+    size = official.sam_image_embedding_size * 4
+    logits = 5 * torch.randn(OBJECTS, 1, size, size, generator=generator)
+    scores = torch.tensor([3.0, -2.0, 1.0, 0.0, 5.0])[:, None]
+    pointers = torch.randn(OBJECTS, official.hidden_dim, generator=generator)
+    coarsest = features.maps[-1].flatten(2).permute(2, 0, 1).expand(-1, OBJECTS, -1)
     with torch.inference_mode():
-        expected = official.memory_attention(**arguments)
-        found = batched.memory_attention(**arguments)
-    assert expected.std(1).mean() > 0.01, "objects that are all alike prove nothing"
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        memory = batched.remember(features, Prediction(logits, pointers, scores))
+        enlarged = torch.nn.functional.interpolate(logits, scale_factor=4, mode="bilinear")
+        expected, _ = official._encode_new_memory([coarsest], [features.maps[-1].shape[2:]], enlarged, scores, False)
+    torch.testing.assert_close(memory.tokens, expected.flatten(2).transpose(1, 2), rtol=1e-4, atol=1e-4)
+    assert torch.equal(memory.pointers, pointers)
 
 
-def test_the_best_of_several_masks(official, batched):
-    generator = torch.Generator().manual_seed(0)
-    pixels, channels = official.sam_image_embedding_size, official.hidden_dim
-    inputs = {
-        "backbone_features": 10
-        * torch.randn(OBJECTS, channels, 1, 1, generator=generator).expand(-1, -1, pixels, pixels),
-        "high_res_features": [
-            torch.randn(OBJECTS, channels // shrink, pixels * scale, pixels * scale, generator=generator)
-            for shrink, scale in ((8, 4), (4, 2))
-        ],
-        "multimask_output": True,
-    }
-    with torch.inference_mode():
-        several, _, ious, *expected = official._forward_sam_heads(**inputs)
-        enlarged, _, _, *found = batched._forward_sam_heads(**inputs)
-    assert (several.shape[1], enlarged.shape[1]) == (3, 1)
-    assert len(ious.argmax(1).unique()) > 1, "one mask that always wins proves nothing"
-    for part, of_official in zip(found, expected, strict=True):  # masks, enlarged masks, object pointers, object scores
-        torch.testing.assert_close(part, of_official, rtol=1e-4, atol=1e-3)
-
-
-def test_norms_of_feature_maps(official, batched):
+def test_norms_of_feature_maps(official: SAM2Base, batched: BatchedSam2) -> None:
     found = 0
     for name, module in official.named_modules():
         if isinstance(module, LayerNorm2d):
             x = 3 + 2 * torch.randn(2, len(module.weight), 5, 7, generator=torch.Generator().manual_seed(found))
             with torch.inference_mode():
-                torch.testing.assert_close(batched.get_submodule(name)(x), module(x), rtol=1e-5, atol=1e-5)
+                ours = batched.model.get_submodule(name)(x)
+                torch.testing.assert_close(ours, module(x), rtol=1e-5, atol=1e-5)
             found += 1
     assert found >= 5
-    assert not any(isinstance(module, LayerNorm2d) for module in batched.modules())
+    assert not any(isinstance(module, LayerNorm2d) for module in batched.model.modules())
 
 
-def test_a_second_time_changes_nothing_and_weights_are_shared(official):
+def test_a_second_time_changes_nothing_and_weights_are_shared(official: SAM2Base) -> None:
     model = copy.deepcopy(official)
     weights = {id(weight) for weight in model.parameters()}
-    modules = list(use_batched_modules(model).modules())
-    assert list(use_batched_modules(model).modules()) == modules
+    modules = list(BatchedSam2(model).model.modules())
+    assert list(BatchedSam2(model).model.modules()) == modules
     assert {id(weight) for weight in model.parameters()} == weights

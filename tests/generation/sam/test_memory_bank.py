@@ -5,51 +5,52 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nnunetv2_supervoxel.generation.sam.memory_bank import MemoryBank
+from nnunetv2_supervoxel.generation.sam.memory_bank import Memory, MemoryBank
 
 MEMORIES, POINTERS = 3, 5
 OBJECTS = 4
 
 
-def output(frame: int, objects: list[int]) -> dict[str, object]:
-    """As of `track_step`; every value tells the frame and the object."""
+def memory(frame: int, objects: list[int]) -> Memory:
+    """Every value says the frame and the object."""
     pointers = torch.tensor([[100.0 * frame + i] for i in objects])
-    return {
-        "maskmem_features": pointers[..., None, None].expand(-1, 2, 3, 3),
-        "maskmem_pos_enc": [torch.ones(len(objects), 2, 3, 3)],
-        "obj_ptr": pointers,
-        "pred_masks_high_res": torch.zeros(len(objects), 1, 12, 12),
-    }
+    return Memory(pointers[..., None].expand(-1, 9, 2), pointers)
 
 
 @pytest.fixture
 def bank() -> MemoryBank:
-    model = SimpleNamespace(num_maskmem=MEMORIES + 1, max_obj_ptrs_in_encoder=POINTERS + 1)
-    return MemoryBank(model, 10, output(10, list(range(OBJECTS))), torch.device("cpu"))
+    positions = SimpleNamespace(memories=MEMORIES, pointers=POINTERS)
+    return MemoryBank(positions, 10, memory(10, list(range(OBJECTS))), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("step", [1, -1])
-def test_the_keyframe_and_the_last_frames_are_kept(bank: MemoryBank, step: int) -> None:
-    frames = range(10 + step, 10 + 9 * step, step)
-    for frame in frames:
-        bank.add(frame, output(frame, list(range(OBJECTS))), step)
-    assert list(bank.outputs["cond_frame_outputs"]) == [10]
-    recent = bank.outputs["non_cond_frame_outputs"]
-    assert list(recent) == list(frames[-POINTERS:])
-    remembered = [frame for frame, kept in recent.items() if kept["maskmem_features"] is not None]
-    assert remembered == list(frames[-MEMORIES:])
-    assert all(kept.keys() == {"maskmem_features", "maskmem_pos_enc", "obj_ptr"} for kept in recent.values())
+def held(bank: MemoryBank) -> list[tuple[list[float], bool]]:
+    """Pointers of every slice that is remembered, the keyframe first, and whether there are tokens, too."""
+    return [(m.pointers.flatten().tolist(), m.tokens is not None) for m in (bank._seeded, *bank._recent)]
+
+
+def test_the_keyframe_and_the_last_frames_are_kept(bank: MemoryBank) -> None:
+    for frame in range(11, 19):
+        assert bank.is_full == (frame >= 16)
+        bank.add(memory(frame, list(range(OBJECTS))))
+    assert [pointers[0] for pointers, _ in held(bank)] == [1000, 1800, 1700, 1600, 1500, 1400]
+    assert [with_tokens for _, with_tokens in held(bank)] == [True, True, True, True, False, False]
+    assert all(m.tokens is None or m.tokens.dtype == torch.bfloat16 for m in (bank._seeded, *bank._recent))
 
 
 def test_objects_that_ended_are_forgotten_everywhere(bank: MemoryBank) -> None:
     for frame in range(11, 16):
-        bank.add(frame, output(frame, list(range(OBJECTS))), 1)
+        bank.add(memory(frame, list(range(OBJECTS))))
     bank.keep(torch.tensor([1, 3]))
-    bank.add(16, output(16, [1, 3]), 1)
-    for outputs in bank.outputs.values():
-        for frame, kept in outputs.items():
-            assert kept["obj_ptr"].flatten().tolist() == [100 * frame + 1, 100 * frame + 3]
-            if kept["maskmem_features"] is not None:
-                assert kept["maskmem_features"].shape == kept["maskmem_pos_enc"][0].shape == (2, 2, 3, 3)
-                of_objects = torch.tensor([100.0 * frame + 1, 100.0 * frame + 3]).bfloat16()
-                assert torch.equal(kept["maskmem_features"][:, 0, 0, 0], of_objects)
+    bank.add(memory(16, [1, 3]))
+    frames = [10, 16, 15, 14, 13, 12]
+    assert [pointers for pointers, _ in held(bank)] == [[100 * frame + 1, 100 * frame + 3] for frame in frames]
+    assert all(m.tokens is None or len(m.tokens) == 2 for m in (bank._seeded, *bank._recent))
+
+
+def test_directions_remember_for_themselves(bank: MemoryBank) -> None:
+    other = bank.copy()
+    bank.add(memory(11, list(range(OBJECTS))))
+    bank.keep(torch.tensor([0]))
+    other.add(memory(9, list(range(OBJECTS))))
+    assert [pointers for pointers, _ in held(bank)] == [[1000], [1100]]
+    assert [pointers for pointers, _ in held(other)] == [[1000, 1001, 1002, 1003], [900, 901, 902, 903]]
