@@ -12,7 +12,7 @@ from nnunetv2_supervoxel.generation.sam.batched_sam2 import BatchedSam2
 from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
 from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack, Memory, MemoryBank, MemoryPositions
 
-OBJECTS, KEYFRAME, FRAMES = 3, 30, 61
+OBJECTS, FRAMES = 3, 61
 
 
 def random_memory(model: SAM2Base, frame: int) -> Memory:
@@ -32,9 +32,10 @@ def as_official(model: SAM2Base, memory: Memory) -> dict[str, object]:
 def seen_officially(
     model: SAM2Base, features: SliceFeatures, memories: dict[int, Memory], frame: int, frames: int
 ) -> torch.Tensor:
-    """(objects, pixels, channels)."""
+    """(objects, pixels, channels), from the memories of the keyframe and of all slices after it."""
     outputs = {number: as_official(model, memory) for number, memory in memories.items()}
-    keyframe = {KEYFRAME: outputs.pop(KEYFRAME)}
+    keyframe = next(iter(outputs))
+    seeded = {keyframe: outputs.pop(keyframe)}
     image, position = (part.flatten(2).permute(2, 0, 1) for part in (features.maps[-1], features.position))
     seen = model._prepare_memory_conditioned_features(
         frame_idx=frame,
@@ -42,26 +43,31 @@ def seen_officially(
         current_vision_feats=[image.expand(-1, OBJECTS, -1)],
         current_vision_pos_embeds=[position.expand(-1, OBJECTS, -1)],
         feat_sizes=[features.maps[-1].shape[2:]],
-        output_dict={"cond_frame_outputs": keyframe, "non_cond_frame_outputs": outputs},
+        output_dict={"cond_frame_outputs": seeded, "non_cond_frame_outputs": outputs},
         num_frames=frames,
-        track_in_reverse=frame < KEYFRAME,
+        track_in_reverse=frame < keyframe,
     )
     return seen.flatten(2).transpose(1, 2)
 
 
 @pytest.mark.parametrize("step", [1, -1])
-@pytest.mark.parametrize(("slices", "frames"), [(1, FRAMES), (5, FRAMES), (9, FRAMES), (25, FRAMES), (2, 9)])
+@pytest.mark.parametrize(
+    ("keyframe", "slices", "frames"), [(30, 1, 61), (30, 5, 61), (30, 9, 61), (30, 25, 61), (4, 2, 9), (4, 4, 9)]
+)
 def test_objects_see_what_the_official_model_lets_them_see(
-    official: SAM2Base, batched: BatchedSam2, features: SliceFeatures, step: int, slices: int, frames: int
+    official: SAM2Base,
+    batched: BatchedSam2,
+    features: SliceFeatures,
+    step: int,
+    keyframe: int,
+    slices: int,
+    frames: int,
 ) -> None:
-    frame = KEYFRAME + step * slices
-    memories = {number: random_memory(official, number) for number in range(KEYFRAME, frame, step)}
+    frame = keyframe + step * slices
+    memories = {number: random_memory(official, number) for number in range(keyframe, frame, step)}
     with torch.inference_mode():
-        bank = MemoryBank(MemoryPositions(official, FRAMES), KEYFRAME, memories[KEYFRAME], torch.device("cpu"))
-        if frames < FRAMES:  # a short volume, whose pointers are encoded in another way
-            bank._positions.pointers, bank._positions = 0, MemoryPositions(official, frames)
-            bank._positions._pointers = MemoryPositions(official, frames)._pointers
-        for number in range(KEYFRAME + step, frame, step):
+        bank = MemoryBank(MemoryPositions(official, frames), keyframe, memories[keyframe], torch.device("cpu"))
+        for number in range(keyframe + step, frame, step):
             bank.add(memories[number])
         seen = batched._attend(features, bank.look_back(frame, slice(0, OBJECTS), torch.device("cpu")))
         expected = seen_officially(official, features, memories, frame, frames)
