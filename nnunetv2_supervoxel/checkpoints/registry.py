@@ -107,7 +107,7 @@ def find_checkpoint(family: Family, name_or_path: str) -> Path:
         UserError: there is no such file; the message shows how to get one.
     """
     if name_or_path == BUNDLED:
-        return Path(__file__).parent / "weights" / _BUNDLED_FILES[family]
+        return _bundled(family)
     official = OFFICIAL_CHECKPOINTS[family].get(name_or_path)
     path = checkpoint_folder() / official.file_name if official else Path(name_or_path).expanduser()
     if path.is_file():
@@ -120,6 +120,16 @@ def find_checkpoint(family: Family, name_or_path: str) -> Path:
     raise UserError(
         f"{_CONFIG_KEYS[family]}: there is no file {path}. {hint}, "
         "or try the pipeline with the bundled tiny checkpoints: '-config tiny'."
+    )
+
+
+def _bundled(family: Family) -> Path:
+    path = Path(__file__).parent / "weights" / _BUNDLED_FILES[family]
+    if path.is_file():
+        return path
+    raise UserError(
+        f"{_CONFIG_KEYS[family]}: this copy of the package comes without the tiny checkpoints, so that there is no "
+        f"{path.name}. Bundles have them that 'scripts/offline_bundle.sh' packed '--with tiny_checkpoints'."
     )
 
 

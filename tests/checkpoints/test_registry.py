@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_supervoxel import UserError
+from nnunetv2_supervoxel.checkpoints import registry
 from nnunetv2_supervoxel.checkpoints.registry import (
     FOLDER_VARIABLE,
     OFFICIAL_CHECKPOINTS,
@@ -115,3 +116,9 @@ def test_a_missing_checkpoint_shows_how_to_get_it(tmp_path: Path, monkeypatch: p
     assert "sam2_checkpoint" in str(error.value)
     with pytest.raises(UserError, match=r"no file .*nowhere\.pt.*vit_h, vit_l, vit_b, bundled"):
         find_checkpoint("sam", str(tmp_path / "nowhere.pt"))
+
+
+def test_a_copy_that_comes_without_the_tiny_checkpoints_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._BUNDLED_FILES, "sam", "left_out.safetensors")
+    with pytest.raises(UserError, match=r"sam1_checkpoint: .* without the tiny checkpoints.*--with tiny_checkpoints"):
+        find_checkpoint("sam", "bundled")

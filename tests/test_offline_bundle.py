@@ -1,0 +1,180 @@
+"""scripts/offline_bundle.sh: its file works where only the packages are that its README names.
+
+That place is a virtual environment with links to those packages, and to what they need.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from nnunetv2_supervoxel.phantoms import make_phantom
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+MUST_BE_THERE = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
+    "pandas",
+    "matplotlib",
+)
+HERE = f"3.{sys.version_info.minor}"
+ANOTHER = "3.12" if HERE == "3.11" else "3.11"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bundles are for Linux")
+
+
+def pack(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(SCRIPTS / "offline_bundle.sh"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SUPERVOXEL_VENV": sys.prefix, **environment},
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def packing() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pack", SCRIPTS / "offline_bundle" / "pack.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, packing: ModuleType) -> Path:
+    """An interpreter that sees what the README wants a machine to have."""
+    return packing.make_machine(tmp_path_factory.mktemp("machine") / "venv", MUST_BE_THERE)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the file holds, unpacked."""
+    folder = tmp_path_factory.mktemp("bundle")
+    file = folder / "bundle.tar.xz"
+    done = pack(file, "--with", "tiny_checkpoints", "--level", "0")
+    assert done.returncode == 0, done.stderr
+    assert "MB" in done.stdout
+    assert all(name in done.stdout for name in MUST_BE_THERE)
+    assert os.listdir(folder) == ["bundle.tar.xz"]
+    assert file.stat().st_size < 75e6  # with --level 6 and without the tiny checkpoints: under 50 MB
+    subprocess.run(["tar", "xf", file], cwd=folder, check=True)
+    file.unlink()
+    return folder / "nnunetv2_supervoxel_offline"
+
+
+def call(machine: Path, *command: object, **environment: str) -> subprocess.CompletedProcess:
+    """Call a program where `python3` is that interpreter, with nothing else of ours in the environment."""
+    environment = {"PATH": f"{machine.parent}:{os.defpath}", "HOME": str(machine.parent), **environment}
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env=environment, cwd=machine.parent, check=False
+    )
+
+
+def test_a_folder_of_images_becomes_supervoxels(bundle: Path, machine: Path, tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(make_phantom((16, 64, 72), np.random.default_rng(1)).image.astype(np.float32))
+    (tmp_path / "scans").mkdir()
+    sitk.WriteImage(image, str(tmp_path / "scans" / "scan.nii.gz"))
+    done = call(machine, bundle / "bin/SuperVoxel_generate", "-i", tmp_path / "scans", "-c", "tiny", "-device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "1 cases: 1 made" in done.stdout
+    assert sorted(os.listdir(tmp_path / "supervoxel")) == ["scan.json", "scan.nii.gz"]
+    masks = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "supervoxel" / "scan.nii.gz")))
+    assert masks.shape[-3:] == (16, 64, 72)
+    assert set(np.unique(masks)) == {0, 1}
+    assert json.loads((tmp_path / "supervoxel" / "scan.json").read_text())["supervoxels"]
+
+
+def test_with_pythonpath_alone_nnunet_finds_the_trainer(bundle: Path, machine: Path) -> None:
+    """Modules come from the bundle, except what the machine must have, and Python's own."""
+    code = """
+import argparse, cc3d, cv2, json, sam2, segment_anything, SimpleITK, sys, torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+trainer = recursive_find_trainer_class_by_name("SupervoxelPromptTrainer")
+files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+print(json.dumps({**files, "trainer": sys.modules[trainer.__module__].__file__}))
+"""
+    trainers = bundle / "nnunetv2_supervoxel" / "trainers"
+    assert call(machine, bundle / "bin/nnUNetv2_supervoxel_trainers").stdout == f"{trainers}\n"
+    done = call(machine, machine, "-c", code, PYTHONPATH=str(bundle), nnUNet_extTrainer=str(trainers))
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout.splitlines()[-1])
+    packed = ("cc3d", "sam2", "segment_anything", "SimpleITK", "nnunetv2", "nnunetv2_supervoxel")
+    assert all(files[name].startswith(f"{bundle}/") for name in packed)
+    assert not any(files[name].startswith(f"{bundle}/") for name in ("argparse", "cv2", "torch"))
+    assert files["trainer"].startswith(f"{trainers}/")
+
+
+def test_commands_explain_themselves(bundle: Path, machine: Path) -> None:
+    for command in ("nnUNetv2_supervoxel_generate", "SuperVoxel_save_fg_location"):
+        done = call(machine, bundle / "bin" / command, "-h")
+        assert done.returncode == 0, done.stderr
+        assert f"usage: {command}" in done.stdout
+
+
+def test_what_a_machine_lacks_is_named(bundle: Path, machine: Path) -> None:
+    hidden = bundle.with_name("hidden")
+    (bundle / "cc3d").rename(hidden)
+    (bundle / "yaml").rename(bundle / "not_yaml")
+    try:
+        checked = call(machine, bundle / "bin/nnUNetv2_supervoxel_check_bundle")
+        called = call(machine, bundle / "bin/SuperVoxel_generate", "-i", ".", "-c", "tiny")
+    finally:
+        hidden.rename(bundle / "cc3d")
+        (bundle / "not_yaml").rename(bundle / "yaml")
+    assert checked.returncode == 1
+    assert "can't be imported: No module named 'cc3d'" in checked.stderr
+    assert called.returncode == 1
+    assert called.stderr.startswith("Error: this machine has no module yaml")
+    assert len(called.stderr.splitlines()) == 1
+
+
+def test_another_python_is_refused(bundle: Path, machine: Path, tmp_path: Path) -> None:
+    facts = bundle / "bin" / "bundle.json"
+    before = facts.read_text()
+    facts.write_text(before.replace(HERE, ANOTHER))
+    try:
+        done = call(machine, bundle / "bin/nnUNetv2_supervoxel_trainers")
+    finally:
+        facts.write_text(before)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: this bundle is for Python {ANOTHER}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["{folder}/there.tar.xz"], "is there already"),
+        (["{folder}/bundle.zip"], "must end in .tar.xz"),
+        (["{folder}/nowhere/bundle.tar.xz"], "there is no folder"),
+        (["{folder}/bundle.tar.xz", "--python", "3.9"], "3.10 or newer"),
+        (["{folder}/bundle.tar.xz", "--with", "tensorflow"], "invalid choice: 'tensorflow'"),
+        (["{folder}/bundle.tar.xz", "--python", ANOTHER], "is there a network?"),
+        ([], "required: OUT.tar.xz"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_is_written(arguments: list[str], word: str, tmp_path: Path) -> None:
+    (tmp_path / "there.tar.xz").write_text("mine")
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+    done = pack(*(argument.format(folder=tmp_path) for argument in arguments), **offline)
+    assert done.returncode in (1, 2)
+    assert word in done.stderr.splitlines()[-1]
+    assert "rror: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["there.tar.xz"]
+    assert (tmp_path / "there.tar.xz").read_text() == "mine"
