@@ -96,6 +96,9 @@ class GenerationConfig(Config):
     objects_per_batch: Annotated[int, Field(ge=1)] = 20
     """Propagation: supervoxels tracked at once; halved when memory runs out."""
 
+    keep_slices: Literal["auto", "device", "host", "never"] = "auto"
+    """Propagation: where encoded slices wait for the second direction; auto: where memory is free, else never."""
+
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of SAM 2; auto means bfloat16 on CUDA and float32 elsewhere."""
 

@@ -37,7 +37,9 @@ class SamMethod(Method):
             "sam2": {"name": sam2.name, "sha256": sam2.sha256},
         }
         self._propose = Proposer(sam.model, config)
-        self._propagate = Propagator(sam2.model, config.objects_per_batch, config.precision, config.max_track_growth)
+        self._propagate = Propagator(
+            sam2.model, config.objects_per_batch, config.precision, config.max_track_growth, config.keep_slices
+        )
 
     @property
     def provenance(self) -> dict[str, Any]:

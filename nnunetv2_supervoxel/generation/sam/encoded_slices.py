@@ -5,9 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Lock
 
+import psutil
 import torch
 
 from nnunetv2_supervoxel.generation.sam.encoding import FrameReader, SliceEncoder, SliceFeatures
+
+
+def storage_for(needed: int, keep: str, device: torch.device) -> torch.device | None:
+    """Where encoded slices wait for the second direction.
+
+    Args:
+        needed: bytes of those that wait at most.
+        keep: "device", "host" or "never"; "auto" is the first of them with four times as much free memory as needed.
+        device: where slices are encoded.
+
+    Returns:
+        None if they are not kept.
+    """
+    host = torch.device("cpu")
+    if keep == "auto":
+        # What PyTorch has reserved and doesn't use at the moment is free for it, too.
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+            free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            if needed <= free / 4:
+                return device
+        return host if needed <= psutil.virtual_memory().available / 4 else None
+    return {"device": device, "host": host, "never": None}[keep]
 
 
 class EncodedSlices:
@@ -21,7 +45,7 @@ class EncodedSlices:
         frames: number of slices.
         at_once: so many slices are encoded together.
         orders: for each direction the slices that it may ask for.
-        storage: where encoded slices wait; None: where they were encoded.
+        storage: where encoded slices wait.
     """
 
     def __init__(
@@ -31,7 +55,7 @@ class EncodedSlices:
         frames: int,
         at_once: int,
         orders: Sequence[range],
-        storage: torch.device | None = None,
+        storage: torch.device,
     ) -> None:
         self._encode, self._read_frame = encode, read_frame
         self._frames, self._at_once = frames, at_once
@@ -50,7 +74,7 @@ class EncodedSlices:
             if number not in self._kept:
                 slices = range(number * self._at_once, min((number + 1) * self._at_once, self._frames))
                 encoded = self._encode([self._read_frame(i) for i in slices])
-                self._kept[number] = [features.to(self._storage) for features in encoded] if self._storage else encoded
+                self._kept[number] = [features.to(self._storage) for features in encoded]
             return self._kept[number][frame % self._at_once].to(self._encode.device)
 
     def expect(self, ahead: range) -> None:
@@ -68,8 +92,6 @@ class EncodedSlices:
 
     def for_one(self, order: range) -> EncodedSlices:
         """The same for one direction alone, with what is kept here by now."""
-        alone = EncodedSlices(
-            self._encode, self._read_frame, self._frames, self._at_once, [order], storage=self._storage
-        )
+        alone = EncodedSlices(self._encode, self._read_frame, self._frames, self._at_once, [order], self._storage)
         alone._kept = dict(self._kept)
         return alone

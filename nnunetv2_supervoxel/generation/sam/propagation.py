@@ -19,7 +19,7 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from nnunetv2_supervoxel.generation.out_of_memory import free_memory, halve_until_it_fits, is_out_of_memory
 from nnunetv2_supervoxel.generation.sam.batched_sam2 import OBJECTS_AT_ONCE, BatchedSam2
-from nnunetv2_supervoxel.generation.sam.encoded_slices import EncodedSlices
+from nnunetv2_supervoxel.generation.sam.encoded_slices import EncodedSlices, storage_for
 from nnunetv2_supervoxel.generation.sam.encoding import FrameReader, SliceEncoder, SliceFeatures
 from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
 from nnunetv2_supervoxel.generation.sam.memory_bank import Memory, MemoryBank, MemoryPositions
@@ -51,6 +51,7 @@ class Propagator:
         objects_per_batch: objects tracked at once; halved when memory runs out.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 on CUDA and float32 elsewhere.
         max_growth: how many times its area on the keyframe slice an object may cover on another one; None: any number.
+        keep_slices: where encoded slices wait for the second direction, "auto", "device", "host" or "never".
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Propagator:
         objects_per_batch: int = 20,
         precision: str = "auto",
         max_growth: float | None = None,
+        keep_slices: str = "auto",
     ) -> None:
         self._model = BatchedSam2(sam2)
         self._encode = SliceEncoder(sam2)
         self._device = sam2.device
         self._objects_per_batch = objects_per_batch
         self._max_growth = np.inf if max_growth is None else max_growth
+        self._keep_slices = keep_slices
         if precision == "auto":
             precision = "bfloat16" if self._device.type == "cuda" else "float32"
         self._bfloat16 = precision == "bfloat16"
@@ -107,7 +110,9 @@ class Propagator:
         first, last = (choose(of.keyframe for of in seeds) for choose in (min, max))
         orders = [range(first, frames), range(last, -1, -1)]
         # Out of memory, objects per batch are halved; with one object, slices are encoded one by one, too.
-        slices = EncodedSlices(self._encode, read_frame, frames, min(FRAMES_AT_ONCE, batch), orders)
+        at_once = min(FRAMES_AT_ONCE, batch)
+        storage = storage_for((last - first) * self._bytes_of_slice(), self._keep_slices, self._device)
+        slices = EncodedSlices(self._encode, read_frame, frames, at_once, orders, storage or self._device)
         with torch.inference_mode(), self._autocast():
             positions = MemoryPositions(self._model.model, frames)
             started = [self._start(slices.get(of.keyframe), of, positions, batch, state) for of in seeds]
@@ -116,7 +121,7 @@ class Propagator:
             waiting = {of.keyframe: group.copy() for of, group in zip(seeds, started, strict=True)}
             # Both hold for one thread only, so they are entered in each.
             with torch.inference_mode(), self._autocast():
-                self._sweep(slices, order, waiting, batch)
+                self._sweep(slices if storage else slices.for_one(order), order, waiting, batch)
 
         _for_each(sweep, orders, self._device)
         return [group.tracks for group in started]
@@ -174,6 +179,11 @@ class Propagator:
             batch = min(batch, OBJECTS_AT_ONCE)
         ends = np.linspace(0, objects, -(-objects // batch) + 1).round().astype(int).tolist()
         return [slice(start, stop) for start, stop in pairwise(ends)]
+
+    def _bytes_of_slice(self) -> int:
+        """Of its feature maps: 1/8, 1/4 and all of the model's channels, in 1/4, 1/8 and 1/16 of the resolution."""
+        model = self._model.model
+        return model.hidden_dim * model.image_size**2 // 64 * (2 if self._bfloat16 else 4)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._device.type, torch.bfloat16) if self._bfloat16 else nullcontext()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from nnunetv2_supervoxel.checkpoints import load_sam2
-from nnunetv2_supervoxel.generation.sam.encoded_slices import EncodedSlices
+from nnunetv2_supervoxel.generation.sam.encoded_slices import EncodedSlices, storage_for
 from nnunetv2_supervoxel.generation.sam.encoding import SliceEncoder
 
 FRAMES = 11
@@ -21,7 +23,7 @@ def volume() -> np.ndarray:
     return np.random.default_rng(0).random((FRAMES, 20, 30), np.float32)
 
 
-def slices_of(encode: SliceEncoder, volume: np.ndarray, **options: object) -> tuple[EncodedSlices, list[int]]:
+def slices_of(encode: SliceEncoder, volume: np.ndarray) -> tuple[EncodedSlices, list[int]]:
     """Slices for keyframes 3 and 7, in twos, and the list of those that were read."""
     read: list[int] = []
 
@@ -29,14 +31,11 @@ def slices_of(encode: SliceEncoder, volume: np.ndarray, **options: object) -> tu
         read.append(frame)
         return volume[frame][None]
 
-    return EncodedSlices(encode, reader, FRAMES, 2, [range(3, FRAMES), range(7, -1, -1)], **options), read
+    return EncodedSlices(encode, reader, FRAMES, 2, [range(3, FRAMES), range(7, -1, -1)], torch.device("cpu")), read
 
 
-@pytest.mark.parametrize("storage", [None, torch.device("cpu")])
-def test_both_directions_get_slices_that_were_encoded_once(
-    encode: SliceEncoder, volume: np.ndarray, storage: torch.device | None
-) -> None:
-    slices, read = slices_of(encode, volume, storage=storage)
+def test_both_directions_get_slices_that_were_encoded_once(encode: SliceEncoder, volume: np.ndarray) -> None:
+    slices, read = slices_of(encode, volume)
     with torch.inference_mode():
         alone = encode([volume[6][None]])[0]
         for order in (range(3, FRAMES), range(7, -1, -1)):
@@ -75,3 +74,14 @@ def test_a_direction_by_itself_keeps_nothing_but_what_is_there(encode: SliceEnco
                 assert len(alone._kept) <= 3
     assert max(read.count(frame) for frame in range(FRAMES)) == 2
     assert [frame for frame in range(FRAMES) if read.count(frame) == 2] == [4, 5]
+
+
+def test_slices_wait_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4000))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (300, 10_000))
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 150)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda _: 50)
+    assert [storage_for(needed, "auto", cuda) for needed in (100, 101, 1000, 1001)] == [cuda, cpu, cpu, None]
+    assert [storage_for(needed, "auto", cpu) for needed in (1000, 1001)] == [cpu, None]
+    assert [storage_for(10_000, keep, cuda) for keep in ("device", "host", "never")] == [cuda, cpu, None]

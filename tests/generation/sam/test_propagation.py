@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from sam2.sam2_video_predictor import SAM2VideoPredictor
+from scipy import ndimage
 
 from nnunetv2_supervoxel import SupervoxelGenerator
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.generation.sam import propagation
 from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD, FrameReader, SliceFeatures
 from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
-from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack
+from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack, MemoryBank
 from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.generation.sam.tracks import Track
 from nnunetv2_supervoxel.masks.components import seed_component
@@ -163,6 +165,37 @@ def test_slices_that_no_object_reaches_are_never_read(propagator: Propagator) ->
     assert len(read) == len(set(read)) < 36
     assert min(read) >= reached.start - propagation.FRAMES_AT_ONCE
     assert max(read) < reached.stop + propagation.FRAMES_AT_ONCE
+
+
+@pytest.mark.parametrize(("keep_slices", "most"), [("auto", 1), ("never", 2)])
+def test_keyframes_together_give_the_tracks_of_each_alone(
+    propagator: Propagator, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch, keep_slices: str, most: int
+) -> None:
+    volume, _, _ = moving_objects
+    volume = np.concatenate([volume, volume[::-1]])  # long enough for full memory banks that become one
+    labels = [ndimage.label(volume[keyframe] > 0.3)[0] for keyframe in (16, 9, 20)]
+    seeds = [
+        Seeds(keyframe, np.stack([label == i for i in range(1, label.max() + 1)]))
+        for keyframe, label in zip((16, 9, 20), labels, strict=True)
+    ]
+    read: list[int] = []
+
+    def reader(frame: int) -> np.ndarray:
+        read.append(frame)
+        return volume[frame][None]
+
+    careful = Propagator(propagator._model.model, keep_slices=keep_slices)
+    joins = []
+    join = MemoryBank.join
+    monkeypatch.setattr(MemoryBank, "join", lambda *banks: joins.append(banks) or join(*banks))
+    together = [as_array(tracks, volume.shape) for tracks in careful(reader, len(volume), seeds)]
+    assert joins
+    assert max(Counter(read).values()) == most
+    alone = [as_array(propagator(reader, len(volume), [of])[0], volume.shape) for of in seeds]
+    for one, other, of in zip(together, alone, seeds, strict=True):
+        assert len(one) == len(of.masks) >= 2
+        assert one.any((2, 3)).sum() > 10 * len(one), "tracks this short prove nothing"
+        assert np.mean(one != other) < 1e-5
 
 
 def test_slices_encoded_together_give_the_tracks_of_slices_encoded_alone(
