@@ -18,7 +18,7 @@ from nnunetv2_supervoxel.generation.sam.memory_attention import ObjectMemoryAtte
 from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack, Memory
 
 OBJECTS_AT_ONCE = 8  # on a CPU: their tensors stay small enough for its caches
-_FEW_CHANNELS = 16  # up to so many, `layer_norm` is slow: it works pixel by pixel
+_FEW_CHANNELS = 64  # up to so many, `layer_norm` is slow: it works pixel by pixel
 
 
 class BatchedSam2:

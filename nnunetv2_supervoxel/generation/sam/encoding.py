@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from sam2.modeling.sam2_base import SAM2Base
+from torch import nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,7 +41,8 @@ class SliceEncoder:
     The caller decides the precision (autocast), and that no gradients are kept.
 
     Args:
-        model: its image encoder runs; it decides the device.
+        model: its image encoder runs; it decides the device. Its encoding of positions is replaced by one that
+            remembers.
 
     Attributes:
         device: where the encodings are.
@@ -48,6 +50,9 @@ class SliceEncoder:
 
     def __init__(self, model: SAM2Base) -> None:
         self._model = model
+        neck = model.image_encoder.neck
+        if not isinstance(neck.position_encoding, _KnownPositions):
+            neck.position_encoding = _KnownPositions(neck.position_encoding)
         self.device = model.device
         self._mean = torch.tensor(IMAGENET_MEAN, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(IMAGENET_STD, device=self.device).view(3, 1, 1)
@@ -70,3 +75,19 @@ class SliceEncoder:
         maps = encoded["backbone_fpn"][-self._model.num_feature_levels :]
         position = encoded["vision_pos_enc"][-1][:1]
         return [SliceFeatures(tuple(level[i : i + 1] for level in maps), position) for i in range(len(images))]
+
+
+class _KnownPositions(nn.Module):
+    """SAM 2's encoding of positions in feature maps. It is made once for each size, and never copied."""
+
+    def __init__(self, official: nn.Module) -> None:
+        super().__init__()
+        self.official = official
+        self._known: dict[torch.Size, torch.Tensor] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, channels, h, w) for feature maps (n, ..., h, w)."""
+        size = x.shape[-2:]
+        if size not in self._known:
+            self._known[size] = self.official(x[:1])
+        return self._known[size].expand(len(x), -1, -1, -1)
