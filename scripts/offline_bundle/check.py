@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import sys
+import warnings
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distributions, version
 from importlib.util import find_spec
@@ -13,15 +17,13 @@ from pkgutil import walk_packages
 MODULES = {"opencv-python-headless": "cv2", "scikit-image": "skimage", "scikit-learn": "sklearn", "pillow": "PIL"}
 """Packages whose module has another name; some machines have the module by another package (`opencv-python`)."""
 
-NNUNET = ("nnunetv2.run.run_training", "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints")
-
 
 def main(bundle: Path) -> int:
     facts = json.loads((bundle / "bin" / "bundle.json").read_text())
     if facts["python"] != "{}.{}".format(*sys.version_info):
         lacking = [f"this bundle is for Python {facts['python']}, {sys.executable} is {sys.version.split()[0]}"]
     else:
-        lacking = requirements_not_met(bundle, facts["not_needed"]) + modules_that_fail()
+        lacking = requirements_not_met(bundle, facts["not_needed"]) or modules_that_fail(bundle)
     for line in lacking:
         print(f"Error: {line}", file=sys.stderr)
     if not lacking:
@@ -31,49 +33,52 @@ def main(bundle: Path) -> int:
     return bool(lacking)
 
 
-def requirements_not_met(bundle: Path, optional: list[str]) -> list[str]:
+def requirements_not_met(bundle: Path, not_needed: list[str]) -> list[str]:
     """One sentence for each package that something in the bundle needs and this machine lacks or has too old."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    lacking = {}
+    lacking = set()
     for package in distributions(path=[str(bundle)]):
         for requirement in map(Requirement, package.requires or []):
             name = canonicalize_name(requirement.name)
-            if name in optional or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            if name in not_needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
                 continue
-            by = f"{package.name} needs {requirement.name}{requirement.specifier}"
+            needs = f"{package.name} needs {requirement.name}{requirement.specifier}"
             try:
                 here = version(name)
                 if not requirement.specifier.contains(here, prereleases=True):
-                    lacking[name, by] = f"{by}, {here} is here"
+                    lacking.add(f"{needs}, {here} is here")
             except PackageNotFoundError:
                 if find_spec(MODULES.get(name, name)) is None:
-                    lacking[name, by] = f"{by}, which is not here"
-    return list(lacking.values())
+                    lacking.add(f"{needs}, which is not here")
+    return sorted(lacking)
 
 
-def modules_that_fail() -> list[str]:
-    """One sentence for each module of the package, and for nnU-Net's training, that can't be imported."""
-    try:
-        package = import_module("nnunetv2_supervoxel")
-    except Exception as error:
-        return [f"nnunetv2_supervoxel can't be imported: {error}"]
-    failed = []
-    trainers = Path(str(package.__file__)).parent / "trainers"
-    names = [
-        module.name for module in walk_packages(package.__path__, "nnunetv2_supervoxel.", onerror=lambda name: None)
-    ]
-    sys.path.append(str(trainers))
-    for name in (*NNUNET, *(path.stem for path in sorted(trainers.glob("*.py"))), *names):
+def modules_that_fail(bundle: Path) -> list[str]:
+    """One sentence for each reason why modules of the package, or trainers, can't be imported."""
+    failed: dict[str, str] = {}
+    walk = walk_packages([str(bundle / "nnunetv2_supervoxel")], "nnunetv2_supervoxel.", onerror=lambda name: None)
+    for module in walk:
         try:
-            import_module(name)
+            import_module(module.name)
         except Exception as error:
-            failed.append(f"{name} can't be imported: {error}")
-    return failed
+            failed.setdefault(str(error), f"{module.name} can't be imported: {error}")
+    trainers = bundle / "nnunetv2_supervoxel" / "trainers"
+    os.environ["nnUNet_extTrainer"] = str(trainers)
+    for path in sorted(trainers.glob("*.py")):
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                import_module("nnunetv2.run.run_training")
+                find = import_module("nnunetv2.utilities.find_objects").recursive_find_trainer_class_by_name
+                find(path.stem)
+        except Exception as error:
+            failed.setdefault(str(error), f"nnU-Net can't load {path.stem}: {error}")
+    return list(failed.values())
 
 
 if __name__ == "__main__":
     here = Path(__file__).resolve().parents[1]
     sys.path[0] = str(here)
+    warnings.simplefilter("ignore")
     sys.exit(main(here))

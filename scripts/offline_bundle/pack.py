@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import lzma
 import os
 import platform
 import re
@@ -105,11 +104,11 @@ def _pack(out: Path, python: str, extra: list[str], level: int) -> None:
         _add_own_files(bundle, with_checkpoints=TINY_CHECKPOINTS in extra)
         _add_commands(bundle, {"python": python, "not_needed": left_out})
         (bundle / "README.txt").write_text(_readme(packed, expected, left_out, python))
-        print(f"Compressing {len(packed)} packages, {_size(bundle)} MB ...", flush=True)
-        _compress(bundle, work / out.name, level)
         if python == _python_here():
             print("Checking that it works where only the expected packages are ...", flush=True)
-            _check(work / out.name, expected, work)
+            _check(bundle, expected, work / "machine")
+        print(f"Compressing {len(packed)} packages, {_size(bundle)} MB ...", flush=True)
+        _compress(bundle, work / out.name, level)
         os.replace(work / out.name, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, for Python {python} on Linux x86_64.")
     print(f"Not in it, must be there: {', '.join(expected)}.")
@@ -125,9 +124,8 @@ def _check_place(out: Path) -> None:
         raise PackingError(f"{out} is there already; remove it, or give another name.")
     if not out.parent.is_dir():
         raise PackingError(f"there is no folder {out.parent}.")
-    for tool in ("tar", "xz"):
-        if shutil.which(tool) is None:
-            raise PackingError(f"{tool} is needed and isn't installed.")
+    if shutil.which("xz") is None:
+        raise PackingError("the program xz is needed and isn't installed.")
 
 
 # Which packages
@@ -293,8 +291,13 @@ def _compress(bundle: Path, out: Path, level: int) -> None:
         member.uname = member.gname = ""
         return member
 
-    with lzma.open(out, "wb", preset=level) as stream, tarfile.open(fileobj=stream, mode="w") as file:
-        file.add(bundle, FOLDER, filter=without_owner)
+    with out.open("wb") as written:
+        xz = subprocess.Popen(["xz", "-T0", f"-{level}"], stdin=subprocess.PIPE, stdout=written)
+        with tarfile.open(fileobj=xz.stdin, mode="w|") as file:
+            file.add(bundle, FOLDER, filter=without_owner)
+        xz.communicate()
+    if xz.returncode:
+        raise PackingError("xz failed; nothing was written.")
 
 
 # Does it work
@@ -315,16 +318,18 @@ def make_machine(folder: Path, names: Iterable[str]) -> Path:
     return folder / "bin" / "python"
 
 
-def _check(file: Path, expected: Iterable[str], work: Path) -> None:
-    """Unpack the file and start it on such a machine: everything is imported, commands say how they are used."""
-    unpacked = work / "unpacked"
-    unpacked.mkdir()
-    subprocess.run(["tar", "xf", file, "-C", unpacked], check=True)
-    machine = {"PATH": os.environ["PATH"], "HOME": str(work), "PYTHON": str(make_machine(work / "machine", expected))}
-    for command in ("nnUNetv2_supervoxel_check_bundle", "nnUNetv2_supervoxel_generate -h", "nnUNetv2_train -h"):
+def _check(bundle: Path, expected: Iterable[str], machine: Path) -> None:
+    """Start it on such a machine: everything is imported, commands say how they are used."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(machine),
+        "PYTHON": str(make_machine(machine, expected)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for command in ("nnUNetv2_supervoxel_check_bundle", "nnUNetv2_supervoxel_generate -h", "SuperVoxel_generate -h"):
         name, *arguments = command.split()
-        program = str(unpacked / FOLDER / "bin" / name)
-        done = subprocess.run([program, *arguments], env=machine, capture_output=True, text=True)
+        program = str(bundle / "bin" / name)
+        done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True)
         if done.returncode:
             raise PackingError(f"the bundle doesn't work, nothing was written; {command} says:\n{done.stderr.strip()}")
 
