@@ -1,4 +1,4 @@
-"""The shapes of SAM and SAM 2.1: the official sizes, and any other, as plain data that builds the official classes."""
+"""The sizes of SAM and SAM 2.1 (official ones and others) as plain data, and models built from it."""
 
 from __future__ import annotations
 

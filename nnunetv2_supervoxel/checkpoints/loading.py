@@ -1,4 +1,4 @@
-"""From a file of weights, trusted or not, to a model: what it holds is read from its contents, never from its name."""
+"""Makes a model from a file of weights, trusted or not. The contents decide what it is, never the file's name."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str] | None]:
     except Exception as error:  # truncated and foreign files raise RuntimeError, EOFError, SafetensorError, ...
         reason = str(error).split("\n")[0][:200]
         raise UserError(
-            f"{path} can't be read as a checkpoint, it may be truncated ({reason}); fetch it again."
+            f"{path} can't be read as a checkpoint ({reason}); it may be truncated, so download it again."
         ) from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):  # how SAM 2 is published
         content = content["model"]
@@ -143,7 +143,7 @@ def _check_family(path: Path, state: dict[str, torch.Tensor], wanted: Family) ->
 
 
 def _from_metadata(path: Path, metadata: dict[str, str], family: Family) -> SamArchitecture | Sam2Architecture:
-    """The architecture written down in one of our own files, checked: the file may come from anywhere."""
+    """The architecture that one of our own files states. It is checked, because the file may come from anywhere."""
     kind = SamArchitecture if family == "sam" else Sam2Architecture
     try:
         values = json.loads(metadata["architecture"])
@@ -160,7 +160,7 @@ def _from_metadata(path: Path, metadata: dict[str, str], family: Family) -> SamA
 
 
 def _from_shapes(path: Path, state: dict[str, torch.Tensor], family: Family) -> SamArchitecture | Sam2Architecture:
-    """Which official size the weights are of, by width and depth of the image encoder."""
+    """The official size that has the width and depth of these weights' image encoder."""
     sizes: dict[tuple[int, int], SamArchitecture | Sam2Architecture]
     if family == "sam":
         found = (state["image_encoder.patch_embed.proj.weight"].shape[0], _depth(state, "image_encoder.blocks."))
@@ -173,7 +173,7 @@ def _from_shapes(path: Path, state: dict[str, torch.Tensor], family: Family) -> 
         sizes = {(a.trunk_embed_dim, sum(a.trunk_stages)): a for a in SAM2_ARCHITECTURES.values()}
     if found not in sizes:
         raise UserError(
-            f"{path} is of no official {_TITLES[family]} size (encoder width {found[0]}, {found[1]} blocks); "
+            f"{path} has no official {_TITLES[family]} size (encoder width {found[0]}, {found[1]} blocks); "
             f"use one of {', '.join(OFFICIAL_CHECKPOINTS[family])}."
         )
     return sizes[found]

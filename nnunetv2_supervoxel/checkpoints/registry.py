@@ -97,7 +97,7 @@ def checkpoint_folder() -> Path:
 
 
 def find_checkpoint(family: Family, name_or_path: str) -> Path:
-    """The file that a config means.
+    """The file that a config names.
 
     Args:
         family: "sam" or "sam2".
@@ -128,13 +128,13 @@ def _bundled(family: Family) -> Path:
     if path.is_file():
         return path
     raise UserError(
-        f"{_CONFIG_KEYS[family]}: this copy of the package comes without the tiny checkpoints, so that there is no "
-        f"{path.name}. Bundles have them that 'scripts/offline_bundle.sh' packed '--with tiny_checkpoints'."
+        f"{_CONFIG_KEYS[family]}: this copy of the package comes without the tiny checkpoints, so there is no "
+        f"{path.name}. To have them in a bundle, pack it with 'scripts/offline_bundle.sh ... --with tiny_checkpoints'."
     )
 
 
 def download_checkpoint(checkpoint: OfficialCheckpoint, folder: Path | None = None) -> Path:
-    """Fetch a checkpoint unless it is there already, resuming a broken download, and check its SHA-256.
+    """Fetch a checkpoint unless it is there already. Resumes a broken download and checks the SHA-256.
 
     Args:
         checkpoint: what to fetch.
@@ -170,7 +170,7 @@ def download_checkpoint(checkpoint: OfficialCheckpoint, folder: Path | None = No
 
 
 class _ResumingDownloader:
-    """A downloader for pooch that keeps what arrived in a `.part` file and goes on from there (HTTP range requests)."""
+    """A downloader for pooch. It writes to a `.part` file, and goes on from there later (HTTP range requests)."""
 
     def __init__(self, part: Path) -> None:
         self.part = part
@@ -178,7 +178,7 @@ class _ResumingDownloader:
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         present = self.part.stat().st_size if self.part.exists() else 0
         with requests.get(url, stream=True, timeout=30, headers={"Range": f"bytes={present}-"}) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:  # it was whole already
+            if response.status_code == requests.codes.requested_range_not_satisfiable:  # it was complete already
                 shutil.move(self.part, output_file)
                 return
             response.raise_for_status()
