@@ -1,1 +1,1 @@
-"""The simulated user: interactions of four types, their channels, and who draws which of them where."""
+"""The simulated user: interactions of four types, their input channels, and how a user draws them."""

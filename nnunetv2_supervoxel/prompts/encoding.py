@@ -1,7 +1,7 @@
-"""Interactions as the seven input channels that follow the image, laid out as nnInteractive's sessions do.
+"""Interactions as the seven input channels that follow the image. The order is that of nnInteractive's sessions.
 
-0 previous segmentation, 1/2 box and lasso (positive/negative), 3/4 point, 5/6 scribble. Reference: the installed
-``nninteractive`` package (>= 2.5), ``nnInteractiveInferenceSession``.
+Channel 0 holds the previous segmentation, 1 and 2 box and lasso (positive and negative), 3 and 4 point, 5 and 6
+scribble. Reference: the installed ``nninteractive`` package (>= 2.5), ``nnInteractiveInferenceSession``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def add_interaction(
 ) -> None:
     """Fade all older interactions and enter a new one, in place.
 
-    The session stamps new prompts ever stronger and divides by the newest strength before the network sees them, which
-    is the same. The previous segmentation never fades.
+    The session gets the same result in another way: it enters every new prompt with more strength than the one before,
+    and divides all by the newest strength before the network sees them. The previous segmentation never fades.
 
     Args:
         channels: float (7, z, y, x).
-        interaction: what lies outside the channels is cut off.
+        interaction: the new one; its part outside the channels is cut off.
         decay: factor for what is there already, in (0, 1].
-        earlier: all that was entered before, where the caller knows it: channels without any are not faded, which
-            saves most of the time.
+        earlier: all interactions that were entered before, if the caller knows them. Channels without one are then
+            not faded, which saves most of the time.
     """
     if earlier is None:
         channels[PREVIOUS_SEGMENTATION + 1 :] *= decay

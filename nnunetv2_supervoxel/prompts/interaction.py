@@ -16,7 +16,7 @@ class Interaction:
     Attributes:
         kind: "point", "box", "scribble" or "lasso".
         positive: True if the marked voxels belong to the object, False if they don't.
-        origin: voxel index (z, y, x) of `stamp[0, 0, 0]`; it may be negative, what lies outside is cut off.
+        origin: voxel index (z, y, x) of `stamp[0, 0, 0]`. It can be negative: the part outside the volume is cut off.
         stamp: float32 (z, y, x), values 0 to 1.
     """
 

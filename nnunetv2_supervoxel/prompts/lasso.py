@@ -8,8 +8,8 @@ import numpy as np
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.slices import depth, draw_slice
 
-LOOSENESS = 0.1  # share of the outlined piece's size that the outline keeps away from it, at most
-UNSTEADINESS = 0.06  # share of its size by which the hand strays (standard deviation)
+LOOSENESS = 0.1  # greatest distance of the outline from the outlined piece, as a share of the piece's size
+UNSTEADINESS = 0.06  # how far the hand strays (standard deviation), as a share of the piece's size
 
 
 def draw_lasso(target: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> Interaction:
@@ -17,7 +17,7 @@ def draw_lasso(target: np.ndarray, region: np.ndarray, rng: np.random.Generator)
 
     Args:
         target: boolean (z, y, x), the object; the lasso is positive if `region` lies inside it.
-        region: boolean (z, y, x), what to outline: all inside the object or all outside.
+        region: boolean (z, y, x), what to outline: entirely inside the object or entirely outside.
         rng: draws slice, looseness and the hand's wavering.
     """
     piece = draw_slice(region, rng)
@@ -31,12 +31,12 @@ def draw_lasso(target: np.ndarray, region: np.ndarray, rng: np.random.Generator)
 
 
 def _outline(mask: np.ndarray, away: float, stray: float, smoothness: float, rng: np.random.Generator) -> np.ndarray:
-    """`mask` grown by `away` pixels, with a rim that strays smoothly by `stray` pixels, without holes, in one piece."""
+    """`mask` grown by `away` pixels, in one piece without holes. Its rim strays smoothly by `stray` pixels."""
     inwards = depth(mask)
     outwards = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     wander = cv2.GaussianBlur(rng.standard_normal(mask.shape), (0, 0), smoothness)
     wander *= stray / max(wander.std(), 1e-6)
-    # However the hand strays, it goes around the core of what it means.
+    # However far the hand strays, the outline goes around the core of the piece.
     limit = np.clip(away + wander, -0.5 * inwards.max(), away + 3 * stray)
     drawn = (outwards - inwards < limit).astype(np.uint8)
     contours, _ = cv2.findContours(drawn, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

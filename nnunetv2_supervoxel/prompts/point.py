@@ -17,7 +17,7 @@ def draw_point(target: np.ndarray, region: np.ndarray, rng: np.random.Generator,
 
     Args:
         target: boolean (z, y, x), the object; the click is positive inside it and negative outside.
-        region: boolean (z, y, x), where to click: all inside the object or all outside.
+        region: boolean (z, y, x), where to click: entirely inside the object or entirely outside.
         rng: draws slice and position.
         radius: of the ball around the click, in voxels.
     """

@@ -9,7 +9,7 @@ from nnunetv2_supervoxel.masks.boxes import bounding_box
 
 
 def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """One connected region of false negatives or false positives, larger ones more often.
+    """One connected region of false negatives or false positives. Larger regions are drawn more often.
 
     Args:
         target: boolean (z, y, x), the object.
@@ -17,14 +17,14 @@ def draw_error_region(target: np.ndarray, prediction: np.ndarray, rng: np.random
         rng: draws the region, with probability proportional to its voxels.
 
     Returns:
-        boolean (z, y, x): 26-connected, all inside the target or all outside. None if nothing is wrong.
+        boolean (z, y, x): 26-connected, entirely inside the target or entirely outside. None if nothing is wrong.
     """
     wrong = target != prediction
     voxels = np.flatnonzero(wrong)
     if not voxels.size:
         return None
-    # The region around a voxel drawn from all wrong ones: larger regions are drawn more often, and only one kind's
-    # regions are searched for.
+    # One wrong voxel is drawn, and the region around it is taken. So larger regions are drawn more often, and only
+    # regions of one kind (false negatives or false positives) have to be found.
     voxel = np.unravel_index(voxels[rng.integers(voxels.size)], wrong.shape)
     wrong &= target if target[voxel] else prediction
     box = bounding_box(wrong)

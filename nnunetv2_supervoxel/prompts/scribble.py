@@ -11,16 +11,16 @@ from skimage.graph import route_through_array
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.slices import depth, draw_slice
 
-THICKNESS = 2  # voxels, what nnInteractive prefers
+THICKNESS = 2  # voxels; nnInteractive prefers this
 
 
 def draw_scribble(target: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> Interaction:
-    """A stroke on one slice, inside one piece of `region`: its centre line, a random curve, or along its contour.
+    """A stroke on one slice, inside one piece of `region`: its centre line, a random curve, or a part of its contour.
 
     Args:
         target: boolean (z, y, x), the object; the scribble is positive if `region` lies inside it.
-        region: boolean (z, y, x), what to mark: all inside the object or all outside.
-        rng: draws slice, manner and course.
+        region: boolean (z, y, x), what to mark: entirely inside the object or entirely outside.
+        rng: draws the slice, the kind of stroke and its course.
     """
     piece = draw_slice(region, rng)
     stroke = (centre_line, random_curve, contour_arc)[rng.integers(3)]
@@ -35,7 +35,7 @@ def draw_scribble(target: np.ndarray, region: np.ndarray, rng: np.random.Generat
 
 
 def centre_line(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From one end of `mask` to the other, as far from its rim as possible; pixels (k, 2) inside."""
+    """A line from one end of `mask` to the other, as far from its rim as possible; pixels (k, 2) inside."""
     inside = np.argwhere(mask)
     anywhere = inside[rng.integers(len(inside))]
     one_end = inside[np.argmax(((inside - anywhere) ** 2).sum(axis=1))]
@@ -68,6 +68,6 @@ def contour_arc(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _route(mask: np.ndarray, cost: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The cheapest 8-connected path inside `mask`, which must join both ends: pixels (k, 2)."""
+    """The cheapest 8-connected path inside `mask`: pixels (k, 2). Both ends must lie in one piece of `mask`."""
     path, _ = route_through_array(np.where(mask, cost, np.inf), tuple(start), tuple(end), geometric=True)
     return np.asarray(path)

@@ -1,4 +1,4 @@
-"""Users work on slices: drawing one through a region, and putting what was drawn there back into 3D."""
+"""Users work on slices: a slice through a region is chosen at random, and a drawing on it is placed in the volume."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class SlicePiece:
     def interaction(
         self, kind: InteractionKind, positive: bool, drawn: np.ndarray, start: tuple[int, int]
     ) -> Interaction:
-        """What was drawn on this slice as a prompt one voxel thick.
+        """A drawing on this slice, as a prompt that is one voxel thick.
 
         Args:
             kind: its type.
             positive: its sign.
-            drawn: boolean (h, w); what lies outside the slice is cut off.
+            drawn: boolean (h, w); its part outside the slice is cut off.
             start: where `drawn[0, 0]` lies, in pixels of `mask`.
         """
         begin = [low + first for low, first in zip(self.lower, start, strict=True)]
@@ -51,7 +51,7 @@ class SlicePiece:
         return Interaction(kind, positive, self._in_volume(*(max(0, first) for first in begin)), stamp)
 
     def _inside(self, begin: Sequence[int], drawn: Sequence[int]) -> tuple[slice, ...]:
-        """The part of something drawn, of this shape and from this pixel on, that lies in the slice."""
+        """Index of the part of a drawing that lies in the slice. `begin` is its first pixel, `drawn` its shape."""
         return tuple(
             slice(max(0, -first), max(0, min(length, size - first)))
             for first, length, size in zip(begin, drawn, self.shape, strict=True)
@@ -65,14 +65,14 @@ class SlicePiece:
 
 
 def draw_slice(region: np.ndarray, rng: np.random.Generator) -> SlicePiece:
-    """A slice through `region`: any of the three orientations, where the region is wide rather than at its ends.
+    """A random slice through `region`, in any of the three orientations. Where the region is wide, slices are likelier.
 
     Args:
         region: boolean (z, y, x), at least one voxel.
         rng: draws orientation, slice, and (by area) the piece if the slice cuts the region into several.
     """
     axis = int(rng.integers(3))
-    first, second = (2, 1) if axis == 0 else (0, 2 - axis)  # in the order that runs through memory best
+    first, second = (2, 1) if axis == 0 else (0, 2 - axis)  # this order of sums is fastest in memory
     areas = region.sum(axis=first, dtype=np.uint16).sum(axis=second, dtype=np.int64)
     index = weighted_choice(areas**2, rng)  # users look at the middle of an object, where it is widest
     plane = region.take(index, axis=axis).view(np.uint8)
@@ -85,6 +85,6 @@ def draw_slice(region: np.ndarray, rng: np.random.Generator) -> SlicePiece:
 
 
 def depth(mask: np.ndarray) -> np.ndarray:
-    """Distance (pixels) of every pixel of `mask` to the nearest one outside; beyond the array is outside."""
+    """Distance (pixels) of every pixel of `mask` to the nearest one outside. All beyond the array counts as outside."""
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

@@ -37,12 +37,12 @@ class SimulatedUser:
     def first(
         self, target: np.ndarray, rng: np.random.Generator, kind: InteractionKind | None = None
     ) -> Interaction | None:
-        """The prompt that starts it: positive, somewhere on the object.
+        """The first prompt: positive, somewhere on the object.
 
         Args:
             target: boolean (z, y, x), the object.
             rng: draws the type and everything else.
-            kind: the type, if it shall not be drawn.
+            kind: the type; None: it is drawn.
 
         Returns:
             None if the target is empty.
@@ -52,10 +52,16 @@ class SimulatedUser:
     def correct(
         self, target: np.ndarray, prediction: np.ndarray, rng: np.random.Generator, kind: InteractionKind | None = None
     ) -> Interaction | None:
-        """The next prompt: positive on what the prediction (boolean (z, y, x)) misses, negative on what is too much.
+        """The next prompt: positive on a part of the object that is missing, negative on a part that isn't the object.
+
+        Args:
+            target: as in `first`.
+            prediction: boolean (z, y, x), what the network takes for the object.
+            rng: as in `first`.
+            kind: as in `first`.
 
         Returns:
-            None if the prediction is right to the voxel. Other arguments as in `first`.
+            None if every voxel of the prediction is right.
         """
         region = draw_error_region(target, prediction, rng)
         return None if region is None else self._draw(target, region, rng, kind)
