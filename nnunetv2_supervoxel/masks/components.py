@@ -13,14 +13,14 @@ from nnunetv2_supervoxel.masks.packed_masks import PackedMask, Slabs, slab_range
 def seed_component(mask: Slabs, seed: Slabs) -> PackedMask | None:
     """The 26-connected component that holds the seed.
 
-    Slabs are labelled one by one; components of two slabs that meet in the slice that both see are one.
+    Slabs are labelled one by one. Each slab shares a slice with the next. Components that meet there are one.
 
     Args:
         mask: boolean (z, y, x).
         seed: boolean, of the same shape.
 
     Returns:
-        Boolean (z, y, x); of several components that the seed touches, the one with most of its voxels.
+        Boolean (z, y, x). If the seed touches several components, the one that holds most of the seed's voxels.
         None if the seed touches none.
     """
     slabs = _LabelledSlabs(mask)
@@ -42,16 +42,16 @@ def seed_component(mask: Slabs, seed: Slabs) -> PackedMask | None:
 
 
 class _LabelledSlabs:
-    """A mask's slabs with their components, each slab with the first slice of the next.
+    """A mask's slabs with labelled components. Each slab is labelled together with the first slice of the next.
 
     Attributes:
         mask: the mask.
-        count: labels given so far, background's 0 among them.
+        count: how many labels were given so far, the background's 0 included.
     """
 
     def __init__(self, mask: Slabs) -> None:
         self.mask, self.count = mask, 1
-        self.before: dict[int, int] = {}  # of a slab, by its first row: the last label given before it
+        self.before: dict[int, int] = {}  # by a slab's first row: the last label given before that slab
         self._last: tuple[int, np.ndarray] | None = None
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, int]:
@@ -67,7 +67,7 @@ class _LabelledSlabs:
 
 
 class _Chosen:
-    """Where a mask's components are among those chosen (boolean, by their unique labels)."""
+    """The part of a mask that lies in chosen components. `chosen` has one boolean for every unique label."""
 
     def __init__(self, slabs: _LabelledSlabs, chosen: np.ndarray) -> None:
         self._slabs, self._chosen, self.shape = slabs, chosen, slabs.mask.shape
@@ -75,20 +75,20 @@ class _Chosen:
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         chosen = self._chosen[self._slabs.before[start] + 1 : self._last_label[start] + 1]
-        if chosen.all():  # mostly; then there is nothing to tell apart
+        if chosen.all():  # the usual case, in which no labels are needed
             return self._slabs.mask.rows(start, stop)
         labels, _ = self._slabs.read(start, stop)
         return np.concatenate([[False], chosen])[labels[: stop - start]]
 
 
 def _distinct_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The different pairs (2, k) of labels, which are 32 bits long; by way of one number, which is sorted fast."""
+    """The different pairs (2, k) of 32-bit labels. Each pair is packed into one number, because numbers sort fast."""
     pairs = np.unique(first.astype(np.uint64) << np.uint64(32) | second.astype(np.uint64))
     return np.stack([pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)]).astype(np.int64)
 
 
 def _linked(links: list[np.ndarray], count: int) -> np.ndarray:
-    """The component of each of `count` labels, numbered in their order; links are pairs of labels (2, k)."""
+    """The number of the component that each of `count` labels belongs to. Links are pairs of labels (2, k)."""
     pairs = np.concatenate([np.zeros((2, 0), int), *links], axis=1)
     graph = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(count, count))
     return connected_components(graph, directed=False)[1]

@@ -1,4 +1,4 @@
-"""Boolean volumes that are worked on slab by slab, so that memory doesn't go with their size."""
+"""Boolean volumes that are processed slab by slab, so that the memory needed doesn't grow with their size."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class Slabs(Protocol):
 
 
 def slab_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """First row of each slab, and one past its last: some million voxels, and a multiple of 8 rows but at the end.
+    """First row of each slab, and one past its last row.
 
-    So the bits of all slabs, one behind the other, are those of the whole.
+    A slab has about a million voxels, or 8 rows if these are more. All slabs but the last have a multiple of 8 rows. So
+    the packed bits of all slabs, one after the other, are those of the whole array.
     """
     step = max(1, _SLAB_VOXELS // max(1, 8 * int(np.prod(shape[1:])))) * 8
     for start in range(0, shape[0], step):
@@ -34,7 +35,7 @@ def slab_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 
 class PackedMask:
-    """A boolean array (z, y, x) of which only the bits are kept.
+    """A boolean array (z, y, x), stored as one bit for each voxel.
 
     Args:
         source: read once, slab by slab.
@@ -61,7 +62,7 @@ class PackedMask:
         return bits[first % 8 :][: last - first].view(bool).reshape(stop - start, *self.shape[1:])
 
     def whole(self) -> np.ndarray:
-        """All of it: a new boolean array."""
+        """The whole array: a new boolean array."""
         return self.rows(0, self.shape[0])
 
     def slabs(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -85,7 +86,7 @@ class PackedMask:
         return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in found) if found[0].size else None
 
     def cropped(self, box: tuple[slice, ...]) -> PackedMask:
-        """What lies in a box."""
+        """The part inside a box."""
         whole = all((side.start, side.stop) == (0, size) for side, size in zip(box, self.shape, strict=True))
         return self if whole else PackedMask(_Crop(self, box))
 

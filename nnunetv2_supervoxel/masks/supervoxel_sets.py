@@ -13,10 +13,10 @@ from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 
 @dataclass(frozen=True, eq=False)
 class Supervoxel:
-    """One 3D pseudo-label, held as a crop so that memory goes with its size and not with the volume's.
+    """One 3D pseudo-label, kept as a crop. So its memory depends on its own size and not on the volume's.
 
     Attributes:
-        packed: the mask as bits, boolean (z, y, x), True inside; every face of the box touches the object.
+        packed: the mask as bits, boolean (z, y, x), True inside; every face of the crop touches the object.
         origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
         axis: array axis (0, 1 or 2) along which the volume was sliced.
         keyframe: index along `axis` of the slice on which SAM proposed the object.
@@ -38,7 +38,7 @@ class Supervoxel:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the mask, (z, y, x) in voxels."""
+        """Shape of the mask, (z, y, x) in voxels."""
         return self.packed.shape
 
     @cached_property
@@ -66,7 +66,7 @@ class SupervoxelSet:
         shape: the volume's shape (z, y, x) in voxels.
         supervoxels: the pseudo-labels, in the order in which they are stored.
         spacing: voxel size (z, y, x) in mm.
-        notes: what a user should know of this case ("12 voxels are not finite ..."), one sentence each.
+        notes: what a user should know about this case ("12 voxels are not finite ..."), one sentence each.
     """
 
     shape: tuple[int, int, int]
@@ -76,12 +76,14 @@ class SupervoxelSet:
 
     @classmethod
     def of_labels(cls, labels: np.ndarray, least: int = 1, most: float = np.inf) -> SupervoxelSet:
-        """The regions of a map as supervoxels, in the order of their labels: truth, or another method's segments.
+        """The regions of a label map as supervoxels, in the order of their labels.
+
+        The map may hold the true objects, or the segments of another method.
 
         Args:
-            labels: integer (z, y, x), a region's number from 1, 0 where there is none.
+            labels: integer (z, y, x): the region's number, from 1 on; 0 where there is no region.
             least: voxels of the smallest region that is taken.
-            most: voxels of the largest.
+            most: voxels of the largest region that is taken.
         """
         supervoxels = []
         for label, box in enumerate(find_objects(labels), 1):
