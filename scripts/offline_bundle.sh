@@ -4,8 +4,8 @@
 #   --python   Python version there (default: the one here); for another, pip fetches the packages with compiled parts
 #   --with     what to pack as well: packages from the list below, or tiny_checkpoints, nninteractive, imagecodecs, hf-xet
 #   --level    compression, 0 (fast) to 9 (default: 6)
-# There: tar xf OUT.tar.xz, then nnunetv2_supervoxel_offline/bin/nnUNetv2_supervoxel_check_bundle says what is missing.
-# Not packed, because machines that train networks have it and it would make the file more than three times as large:
+# There: tar xf OUT.tar.xz, then nnunetv2_supervoxel_offline/bin/check_bundle says what is missing.
+# Not packed, because machines that train networks have it and it would make the file three times as large:
 # torch, torchvision with pillow, numpy; opencv, scipy, scikit-image, scikit-learn, pandas, matplotlib.
 set -euo pipefail
 

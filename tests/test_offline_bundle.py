@@ -129,7 +129,7 @@ def test_what_is_missing_is_named(bundle: Path, machine: Path) -> None:
     for name in packages:
         (bundle / name).rename(bundle.with_name(name))
     try:
-        checked = call(machine, bundle / "bin/nnUNetv2_supervoxel_check_bundle")
+        checked = call(machine, bundle / "bin/check_bundle")
         called = call(machine, bundle / "bin/SuperVoxel_generate", "-i", ".", "-c", "tiny")
     finally:
         for name in packages:

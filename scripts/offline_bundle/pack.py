@@ -33,7 +33,7 @@ ALWAYS_THERE = ("torch", "torchvision", "numpy", "pillow")
 """What a machine that trains networks has. pillow comes with torchvision."""
 
 MOSTLY_THERE = ("opencv-python-headless", "scipy", "scikit-image", "scikit-learn", "pandas", "matplotlib")
-"""What such a machine mostly has; together more than twice as large as all the rest. Training imports all of it."""
+"""What such a machine mostly has; together twice as large as all the rest. Training imports all of it."""
 
 NOT_NEEDED = {
     "imagecodecs": "tifffile reads compressed TIFF images with it",
@@ -112,9 +112,11 @@ def _pack(out: Path, python: str, extra: list[str], level: int) -> None:
         os.replace(work / out.name, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, for Python {python} on Linux x86_64.")
     print(f"Not in it, must be there: {', '.join(expected)}.")
-    print(f"Not in it, not needed, except nninteractive for predict: {', '.join(left_out)}.")
+    print("Not in it, can do without:")
+    for name, why in _why(left_out).items():
+        print(f"    {name}: {why}")
     if python != _python_here():
-        print(f"It wasn't tried: this is Python {_python_here()}. Call bin/nnUNetv2_supervoxel_check_bundle there.")
+        print(f"It wasn't tried: this is Python {_python_here()}. Call bin/check_bundle there.")
 
 
 def _check_place(out: Path) -> None:
@@ -216,7 +218,7 @@ def _is_useful(parts: tuple[str, ...]) -> bool:
         return False  # the package argparse is older than Python's own, and would hide it
     if top.endswith(".dist-info"):
         return parts[1] in ("METADATA", "WHEEL", "entry_points.txt") or "LICEN" in parts[1].upper()
-    return not {"tests", "__pycache__"} & set(parts) and not parts[-1].endswith((".a", ".pyi", ".pth"))
+    return not {"tests", "__pycache__"} & set(parts) and not parts[-1].endswith((".a", ".pth"))
 
 
 def _add_own_files(bundle: Path, with_checkpoints: bool) -> None:
@@ -236,7 +238,7 @@ def _add_commands(bundle: Path, facts: dict[str, object]) -> None:
         shutil.copy(Path(__file__).with_name(name), commands)
     (commands / "bundle.json").write_text(json.dumps(facts) + "\n")
     start = {entry.name: f"run.py {entry.name}" for name in COMMANDS_OF for entry in distribution(name).entry_points}
-    for name, what in {**start, "nnUNetv2_supervoxel_check_bundle": "check.py"}.items():
+    for name, what in {**start, "check_bundle": "check.py"}.items():
         path = commands / name
         path.write_text(
             f'#!/bin/sh\nbin="$(dirname "$(readlink -f "$0")")"\nexec "${{PYTHON:-python3}}" "$bin"/{what} "$@"\n'
@@ -252,7 +254,7 @@ def _readme(packed: dict[str, Distribution], expected: list[str], left_out: list
 
 Nothing has to be installed. Call the commands in bin/; PYTHON=/path/to/python3 names another interpreter than python3:
 
-    bin/nnUNetv2_supervoxel_check_bundle                # says what this machine lacks
+    bin/check_bundle                                    # says what this machine lacks
     bin/nnUNetv2_supervoxel_generate -d 4
     export nnUNet_extTrainer="$(bin/nnUNetv2_supervoxel_trainers)"
     bin/nnUNetv2_train 4 3d_fullres all -tr SupervoxelPromptTrainer
@@ -326,7 +328,7 @@ def _check(bundle: Path, expected: Iterable[str], machine: Path) -> None:
         "PYTHON": str(make_machine(machine, expected)),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    for command in ("nnUNetv2_supervoxel_check_bundle", "nnUNetv2_supervoxel_generate -h", "SuperVoxel_generate -h"):
+    for command in ("check_bundle", "nnUNetv2_supervoxel_generate -h", "SuperVoxel_generate -h"):
         name, *arguments = command.split()
         program = str(bundle / "bin" / name)
         done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True)

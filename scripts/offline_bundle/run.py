@@ -30,7 +30,7 @@ if __name__ == "__main__":  # not in the processes that nnU-Net spawns, which im
     except ModuleNotFoundError as error:
         print(
             f"Error: this machine has no module {error.name}, which is not in the bundle; "
-            "bin/nnUNetv2_supervoxel_check_bundle lists all that is missing.",
+            "bin/check_bundle lists all that is missing.",
             file=sys.stderr,
         )
         sys.exit(1)
