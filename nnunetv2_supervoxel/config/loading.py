@@ -1,4 +1,4 @@
-"""From a YAML file, or the name of a template, to settings."""
+"""Reads settings from a YAML file, which the user names by its path or by a template's name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def find_config(name_or_path: str, what_for: str = "generation") -> Path:
         what_for: "generation", or the name of a training config, whose template has the same name.
 
     Raises:
-        UserError: there is neither; names the templates for this.
+        UserError: there is neither. The message names the templates that fit.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
@@ -65,7 +65,7 @@ def check_settings(settings: dict, config_class: type[AnyConfig], complaint: str
     Args:
         settings: as read from YAML or JSON.
         config_class: what they must fit.
-        complaint: how the sentence about a mistake begins.
+        complaint: how the message about a mistake begins.
 
     Raises:
         UserError: an unknown key, a wrong type or value.
@@ -87,13 +87,13 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
         known = ", ".join(config_class.model_fields)
         parts.append(f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} (known: {known})")
     for finding in findings:
-        # Of a list with a wrong item pydantic says, too, that it is too short without that item.
+        # If a list has a wrong item, pydantic also reports that the list is too short without it.
         inside = any(
             other["loc"][: len(finding["loc"])] == finding["loc"] for other in findings if other is not finding
         )
         if finding["type"] == "extra_forbidden" or (finding["type"] == "too_short" and inside):
             continue
-        if not finding["loc"]:  # of the settings as a whole
+        if not finding["loc"]:  # about the settings as a whole
             parts.append(finding["msg"].removeprefix("Value error, "))
             continue
         key = ".".join(str(part) for part in finding["loc"])

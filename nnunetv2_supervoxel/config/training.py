@@ -1,4 +1,4 @@
-"""How the trainers train. What is left at null comes from nnU-Net."""
+"""How the trainers train. Settings that are null come from nnU-Net."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class TrainingConfig(Config):
     """What all trainers have in common.
 
     Attributes:
-        name: of the template, and with ".json" of the file that a training leaves in its output folder.
+        name: of the template. With ".json" it is the name of the file that a training leaves in its output folder.
     """
 
     name: ClassVar[str]
 
     num_epochs: Annotated[int, Field(ge=1)] = 1000
-    """Epochs; the trainers named after a length (SupervoxelPromptTrainer_5epochs) go by their name."""
+    """Number of epochs. Trainers named after a number (SupervoxelPromptTrainer_5epochs) use that number instead."""
 
     num_iterations_per_epoch: Annotated[int, Field(ge=1)] = 250
     """Training steps per epoch."""
@@ -37,25 +37,25 @@ class TrainingConfig(Config):
     """Patches per step, over all GPUs; null: the plans' batch size."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """nnU-Net's SGD, or AdamW, which gets further in short trainings (set initial_lr to about 0.001)."""
+    """nnU-Net's SGD, or AdamW, which gives better results in short trainings (set initial_lr to about 0.001)."""
 
     initial_lr: Annotated[float, Field(gt=0)] = 1e-2
     """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
 
     cpu_bfloat16: bool = False
-    """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs use mixed precision always."""
+    """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs always use mixed precision."""
 
     augmentation: Literal["nnunet", "mirroring", "none"] = "nnunet"
-    """Of training patches: nnU-Net's, its mirroring alone (which gets further in short trainings), or none."""
+    """Of training patches: all of nnU-Net's, its mirroring alone (better in short trainings), or none."""
 
     min_target_voxels: Annotated[int, Field(ge=1)] = 50
-    """Objects with fewer voxels in the patch are drawn anew."""
+    """If an object has fewer voxels in the patch, another object is drawn."""
 
     max_patch_shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
     """How far a training object may lie from the middle of its patch, as a share of the patch."""
 
     datasets: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Further preprocessed datasets to train on, ID or name: weight; the command line's dataset has weight 1."""
+    """Further preprocessed datasets to train on, as ID or name: weight. The command line's dataset has weight 1."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -74,10 +74,10 @@ class PromptTrainingConfig(TrainingConfig):
     """Probability that a training object is a connected component of a real label instead of a supervoxel."""
 
     max_rounds: Annotated[int, Field(ge=1)] = 4
-    """Interactions in one training step: 1 to this many, drawn evenly; the loss looks at the last one's prediction."""
+    """Most interactions per training step; 1 to this many are equally likely. The loss uses the last prediction."""
 
     interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = Field(default=_INTERACTIONS)
-    """Interaction types and how often each is drawn (relative weights); one that is left out is never drawn."""
+    """Interaction types and how often each is drawn (relative weights). A type that is left out is never drawn."""
 
     point_radius: Annotated[int, Field(ge=1)] = 4
     """Radius of a point's ball in voxels; nnInteractive's models use 4."""
@@ -89,12 +89,12 @@ class PromptTrainingConfig(TrainingConfig):
     """Final validation: interactions per object."""
 
     validation_objects_per_case: Annotated[int, Field(ge=1)] = 20
-    """Final validation: supervoxels, and as many components of real labels, per case at most."""
+    """Final validation: greatest number of supervoxels per case, and of components of real labels."""
 
     @model_validator(mode="before")
     @classmethod
     def _without_naming(cls, values: Any) -> Any:
-        """Files of earlier versions name two settings more. With `naming_fraction: 0` they had no effect."""
+        """Leave out two settings that files of earlier versions have. With `naming_fraction: 0` they had no effect."""
         if not isinstance(values, dict):
             return values
         if values.get("naming_fraction", 0) != 0:
@@ -118,4 +118,4 @@ class PretrainingConfig(TrainingConfig):
     """What the network learns: naming (the class of every supervoxel, without prompts)."""
 
     objective_settings: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the objective, by name; see the table of each."""
+    """Settings of the objective, by name. The README has a table for each objective."""

@@ -28,7 +28,7 @@ class NamingSettings(Config):
     """Settings of the objective `naming`."""
 
     classes: Annotated[int, Field(ge=2)] = 24
-    """Classes to name: clusters of supervoxels by place, size and shape, so many in each dataset."""
+    """Number of classes in each dataset. They are clusters of supervoxels by place, size and shape."""
 
 
 class ClassSampler(Sampler):
