@@ -38,21 +38,20 @@ def requirements_not_met(bundle: Path, not_needed: list[str]) -> list[str]:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    lacking = set()
+    needs: dict[str, set[str]] = {}
     for package in distributions(path=[str(bundle)]):
         for requirement in map(Requirement, package.requires or []):
             name = canonicalize_name(requirement.name)
             if name in not_needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
                 continue
-            needs = f"{package.name} needs {requirement.name}{requirement.specifier}"
             try:
                 here = version(name)
-                if not requirement.specifier.contains(here, prereleases=True):
-                    lacking.add(f"{needs}, {here} is here")
+                met, fact = requirement.specifier.contains(here, prereleases=True), f"{name} {here} is here"
             except PackageNotFoundError:
-                if find_spec(MODULES.get(name, name)) is None:
-                    lacking.add(f"{needs}, which is not here")
-    return sorted(lacking)
+                met, fact = find_spec(MODULES.get(name, name)) is not None, f"{name} is not here"
+            if not met:
+                needs.setdefault(fact, set()).add(f"{package.name} needs {requirement.name}{requirement.specifier}")
+    return [f"{fact}: {', '.join(sorted(needs[fact]))}" for fact in sorted(needs)]
 
 
 def modules_that_fail(bundle: Path) -> list[str]:
