@@ -69,7 +69,7 @@ def test_a_model_that_named_classes_is_exported_for_fine_tuning_alone(trained, r
     trained("naming")
     model = load_trained_model(*NAMES)
     assert set(model.weights) == {name for name in weights_of("naming") if not name.startswith("naming.")}
-    with pytest.raises(UserError, match="trained without one prompt"):
+    with pytest.raises(UserError, match="trained without prompts"):
         export_nninteractive(model, tmp_path / "session")
     path = tmp_path / "weights.pth"
     done = run("nnUNetv2_supervoxel_export", "-d", 997, "-c", "3d_tiny", "-o", path, "--format", "nnunet")

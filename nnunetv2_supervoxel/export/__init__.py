@@ -1,1 +1,1 @@
-"""What training is for: models for nnInteractive's session, weights for nnU-Net's fine-tuning, prompted predictions."""
+"""What a trained model is used for: nnInteractive's session, nnU-Net's fine-tuning, prompted predictions."""

@@ -1,4 +1,4 @@
-"""A model folder that nnInteractive's official session opens, with nothing of ours installed beside it.
+"""A model folder that nnInteractive's official session opens. It doesn't need this package.
 
 Reference: PyPI ``nninteractive`` (>= 2.5), ``nnInteractiveInferenceSession.initialize_from_trained_model_folder``.
 """
@@ -34,7 +34,9 @@ SAME_SPACING = 1.25  # voxel sizes that differ from the training's by more than 
 
 
 def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = NO_LICENSE) -> None:
-    """Write plans, dataset.json, inference_info.json, LICENSE and the checkpoint; the folder appears whole.
+    """Write plans, dataset.json, inference_info.json, LICENSE and the checkpoint.
+
+    The folder appears when all of it is written.
 
     Args:
         model: what was trained.
@@ -42,7 +44,7 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
         license_text: of the weights; graphical clients show its first line.
 
     Raises:
-        UserError: the folder exists and holds something, or the model never saw a prompt.
+        UserError: the folder exists and isn't empty, or the model was trained without prompts.
     """
     info = inference_info(model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -75,16 +77,16 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
 
 
 def inference_info(model: TrainedModel) -> dict:
-    """What the session must know about interactions: those that were trained, in our channels.
+    """What the session must know about interactions: which types were trained, and in which channels they are.
 
     Raises:
-        UserError: the model never saw a prompt.
+        UserError: the model was trained without prompts.
     """
     prompts = model.prompts
     if prompts is None:
         raise UserError(
-            "This model was trained without one prompt and can't answer any; export it as pretrained weights, "
-            "--format nnunet or nnssl."
+            "This model was trained without prompts and can't answer any; export it as pretrained weights "
+            "(--format nnunet or nnssl)."
         )
     trained = {name: prompts.interactions.get(kind, 0) > 0 for kind, name in SESSION_NAMES.items()}
     mapping = {name: list(POSITIVE_NEGATIVE[kind]) for kind, name in SESSION_NAMES.items()}
@@ -105,9 +107,9 @@ def inference_info(model: TrainedModel) -> dict:
 
 
 def differences_in_the_session(model: TrainedModel) -> list[str]:
-    """In which ways the session's images will differ from those of the training, one sentence each.
+    """How the session's images will differ from the training's, one sentence for each difference.
 
-    The session z-scores an image by its first channel, and neither resamples nor transposes it.
+    The session z-scores an image by its first channel. It neither resamples nor transposes it.
     """
     manager = PlansManager(model.plans)
     configuration = manager.get_configuration(model.configuration)
@@ -115,39 +117,40 @@ def differences_in_the_session(model: TrainedModel) -> list[str]:
     schemes = set(configuration.normalization_schemes)
     if schemes != {"ZScoreNormalization"} or any(configuration.use_mask_for_norm):
         found.append(
-            f"training normalised images by {', '.join(sorted(schemes))}, the session z-scores them as a whole; "
-            "intensities will differ. Plan the dataset with a channel name such as 'MRI' in its dataset.json instead."
+            f"training normalised images by {', '.join(sorted(schemes))}, but the session z-scores every image as a "
+            "whole, so intensities will differ. To avoid that, plan the dataset with a channel name such as 'MRI' in "
+            "its dataset.json."
         )
     if model.image_channels > 1:
-        found.append("the session normalises all channels with mean and deviation of the first.")
+        found.append("the session normalises all channels with mean and deviation of the first one.")
     if list(manager.transpose_forward) != [0, 1, 2]:
         found.append(
-            f"nnU-Net transposed the axes by {list(manager.transpose_forward)}, the session doesn't: patch "
-            f"{list(configuration.patch_size)} will lie along other axes. nnUNetv2_supervoxel_predict transposes."
+            f"nnU-Net transposed the axes by {list(manager.transpose_forward)}, but the session doesn't, so the patch "
+            f"{list(configuration.patch_size)} will lie along other axes. nnUNetv2_supervoxel_predict transposes them."
         )
     if not can_zoom(configuration.patch_size):
         found.append(
-            f"its automatic zoom (nninteractive 2.6) fails with patches of {2 * ZOOM_MARGIN} voxels or fewer along an "
-            f"axis, and this model's is {list(configuration.patch_size)}: switch auto-zoom off in the client. "
-            "nnUNetv2_supervoxel_predict switches it off."
+            f"the session's automatic zoom (nninteractive 2.6) fails with patches of {2 * ZOOM_MARGIN} voxels or fewer "
+            f"along an axis. This model's patch is {list(configuration.patch_size)}: switch auto-zoom off in the "
+            "client. nnUNetv2_supervoxel_predict switches it off."
         )
     share = _share_resampled(manager, model)
     if share > 0.1:
         spacing = ", ".join(f"{size:.3g}" for size in configuration.spacing)
         found.append(
-            f"nnU-Net resampled {share:.0%} of the training images noticeably to voxels of {spacing} mm, the session "
-            "doesn't resample: bring images to that voxel size before opening them."
+            f"nnU-Net resampled {share:.0%} of the training images noticeably, to voxels of {spacing} mm, but the "
+            "session doesn't resample: resample images to that voxel size before you open them."
         )
     return found
 
 
 def can_zoom(patch_size: Sequence[int]) -> bool:
-    """Whether the session's automatic zoom works with this patch: beyond its margin, some of it must be left."""
+    """Whether the session's automatic zoom works with this patch, which must be larger than the zoom's margins."""
     return min(patch_size) > 2 * ZOOM_MARGIN
 
 
 def _share_resampled(manager: PlansManager, model: TrainedModel) -> float:
-    """Share of the training images whose voxel size, along any axis, was changed by more than `SAME_SPACING`."""
+    """Share of the training images whose voxel size was changed by more than `SAME_SPACING` along at least one axis."""
     fingerprint = Path(nnUNet_preprocessed or "") / manager.dataset_name / "dataset_fingerprint.json"
     try:
         spacings: Sequence[Sequence[float]] = json.loads(fingerprint.read_text())["spacings"]

@@ -1,4 +1,4 @@
-"""Weights for nnU-Net's fine-tuning from nnssl checkpoints, which takes them to datasets with other plans.
+"""Weights for nnU-Net's fine-tuning from nnssl checkpoints, which also works for datasets with other plans.
 
 Reference: nnU-Net's development branch, ``nnUNetv2_plan_like_dynamic``, ``nnUNetv2_preprocess_like_nnssl`` and
 ``nnUNetv2_train_pretrained`` (``experiment_planning/like_nnssl.py``, ``training/nnUNetTrainer/pretraining``). They load
@@ -26,11 +26,11 @@ def export_nnssl(model: TrainedModel, path: Path, channels: int | None = None, t
     Args:
         model: what was trained.
         path: file to write, ending in .pth.
-        channels: number of image channels; None: as many as in training, or what `target` has.
-        target: ID or name of a planned dataset whose number of image channels is taken; None: none.
+        channels: number of image channels; None: as many as `target` has, or as in training if there is no target.
+        target: ID or name of a planned dataset, which sets the number of image channels; None: no target.
 
     Returns:
-        Which datasets the reader takes it for, in words.
+        In words, for which datasets the reader can use the file.
 
     Raises:
         UserError: a wrong file name, no such target, or a network that the reader doesn't build.
@@ -39,7 +39,7 @@ def export_nnssl(model: TrainedModel, path: Path, channels: int | None = None, t
     plan = adaptation_plan(model, channels)
     weights = pretrained_weights(model, channels)
     write_checkpoint(path, {"network_weights": weights, "nnssl_adaptation_plan": plan, "citations": []})
-    # The reader repeats a single channel, and does so for encoders with a stem of their own only.
+    # The reader can repeat a single channel, but only for encoders that have a stem.
     more = channels == 1 and plan["architecture_plans"]["arch_class_name"].endswith(_RESIDUAL)
     return f"datasets with {channels} image channel(s){' or more' if more else ''}"
 
@@ -47,7 +47,7 @@ def export_nnssl(model: TrainedModel, path: Path, channels: int | None = None, t
 def adaptation_plan(model: TrainedModel, channels: int) -> dict:
     """What the reader must know to build the network, preprocess for it, and find the encoder among the weights.
 
-    Plain data that JSON can hold, too, because nnU-Net copies parts of it into plans files.
+    It is plain data that fits into JSON, because nnU-Net copies parts of it into plans files.
 
     Raises:
         UserError: the reader doesn't build such a network.
@@ -76,5 +76,5 @@ def adaptation_plan(model: TrainedModel, channels: int) -> dict:
         "key_to_encoder": network.key_to_encoder,
         "key_to_stem": network.key_to_stem,
         "keys_to_in_proj": list(network.keys_to_in_proj),
-        "key_to_lpe": None,  # of transformers
+        "key_to_lpe": None,  # only transformers have one
     }

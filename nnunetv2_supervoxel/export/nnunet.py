@@ -25,11 +25,11 @@ def export_nnunet(model: TrainedModel, path: Path, channels: int | None = None, 
     Args:
         model: what was trained.
         path: file to write, ending in .pth.
-        channels: number of image channels of the target; None: as many as in training, or what `target` has.
-        target: ID or name of a preprocessed dataset that the weights are checked against; None: they are not.
+        channels: number of image channels; None: as many as `target` has, or as in training if there is no target.
+        target: ID or name of a preprocessed dataset that the weights are checked against; None: no check.
 
     Raises:
-        UserError: a wrong file name, or a target whose network differs (the sentence names the layer).
+        UserError: a wrong file name, or a target whose network differs (the message names the layer).
     """
     channels = channels_for(model, channels, target)
     weights = pretrained_weights(model, channels)
@@ -37,14 +37,14 @@ def export_nnunet(model: TrainedModel, path: Path, channels: int | None = None, 
         needed = _network_of(target, model, channels)
         if misfit := first_difference(_transferred(shapes_of(weights)), _transferred(needed)):
             raise UserError(
-                f"The network of dataset {target} is another one: {misfit}. Give it the plans of the pretraining with "
-                "nnUNetv2_move_plans_between_datasets and preprocess it again."
+                f"The network of dataset {target} differs: {misfit}. Give the dataset the plans of the pretraining "
+                "with nnUNetv2_move_plans_between_datasets and preprocess it again."
             )
     write_checkpoint(path, {"network_weights": weights, "trainer_name": "SupervoxelPromptTrainer"})
 
 
 def _network_of(target: str, model: TrainedModel, channels: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the network of a preprocessed dataset under the same plans' name."""
+    """The shapes of the weights in the network of a preprocessed dataset that has plans of the same name."""
     name = model.plans["plans_name"]
     try:
         plans = load_json(str(dataset_folder(target) / f"{name}.json"))

@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 def predict_folder(
     images: Path, output: Path, model: Path, prompts: Path, device: str | None = None
 ) -> tuple[int, dict[str, str]]:
-    """Segment every object that the prompts name; one file ``CASE_OBJECT.nii.gz`` each, 0 and 1.
+    """Segment every object that the prompts name. Each is written to a file ``CASE_OBJECT.nii.gz`` of 0 and 1.
 
     Args:
-        images: folder; of models with several image channels, CASE_0000, CASE_0001, ... as in nnU-Net.
+        images: folder; for models with several image channels it holds CASE_0000, CASE_0001, ... as in nnU-Net.
         output: folder, made if missing.
         model: folder that nnInteractive's session opens.
         prompts: JSON, see `prompt_file`.
         device: of PyTorch; None: CUDA where there is one, else the CPU.
 
     Returns:
-        The number of objects written, and by "CASE OBJECT" why others could not be.
+        The number of objects written, and by "CASE OBJECT" the reasons why others could not be written.
 
     Raises:
-        UserError: folders, model or prompts are unfit as a whole.
+        UserError: the folders, the model or the file of prompts can't be used at all.
     """
     if images.resolve() == output.resolve():
         raise UserError(f"Masks in {output} could replace the images there; choose another folder for the output.")
@@ -65,7 +65,7 @@ def predict_folder(
             try:
                 volume = _read(case, found, channels)
                 set_image(session, volume)
-            except Exception as error:  # one bad case must not stop the others, whatever the session stumbles over
+            except Exception as error:  # one bad case must not stop the others, whatever the session raises
                 failures |= dict.fromkeys((f"{case} {name}" for name in objects), _reason(error))
                 progress.update(len(objects))
                 continue
@@ -110,13 +110,13 @@ def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSes
 
 
 def set_image(session: nnInteractiveInferenceSession, volume: list[sitk.Image]) -> None:
-    """Show the session an image, one 3D image per channel, with its axes as they were in training."""
+    """Give the session an image (one 3D image per channel), with its axes in the order of the training."""
     array = np.stack([sitk.GetArrayFromImage(channel) for channel in volume]).astype(np.float32)
-    # As nnU-Net's preprocessing did before training: the axis with the largest voxels may have been brought to front.
+    # nnU-Net's preprocessing did the same before training. It brings the axis with the largest voxels to the front.
     array = array.transpose(0, *(axis + 1 for axis in session.plans_manager.transpose_forward))
     with _silence():
         session.set_image(array)
-        session.preprocess_future.result()  # else an error of its thread would first show when Python exits
+        session.preprocess_future.result()  # otherwise an error in its thread would show only when Python exits
 
 
 def segment(
@@ -126,13 +126,13 @@ def segment(
 
     Args:
         session: with a model and this image.
-        image: whose geometry counts.
+        image: of the case; it has the geometry.
         prompts: in their order; the session predicts after each.
         space: of their coordinates.
 
     Raises:
-        UserError: a position is outside the image, one's points don't lie on a slice, or its type was not trained;
-            names the prompt. Nothing was predicted then.
+        UserError: a prompt has a position outside the image, points that don't lie on one slice, or a type that was
+            not trained. The message names the prompt. Nothing is predicted in these cases.
     """
     forward = session.plans_manager.transpose_forward
     mask = np.zeros(np.array(image.GetSize())[::-1][forward], np.uint8)
@@ -158,7 +158,7 @@ def _placed(
     forward: list[int],
     shape: tuple[int, ...],
 ) -> Callable[[], object]:
-    """Gives a prompt to the session."""
+    """A function that gives a prompt to the session."""
     if not session.supported_interactions.get(SESSION_NAMES[prompt.type]):
         raise UserError(f"the model was not trained on prompts of type '{prompt.type}'")
     indices = voxel_indices(prompt.positions, space, image)[:, forward]
@@ -182,7 +182,7 @@ def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[
 
 
 def _reason(error: Exception) -> str:
-    """One line: a user's mistake as it was put, anything else with the name of its class."""
+    """An error in one line: the message of a `UserError`, anything else with the name of its class."""
     line = (str(error).splitlines() or [""])[0]
     return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
 
@@ -197,6 +197,6 @@ def _write(mask: np.ndarray, image: sitk.Image, path: Path) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The session reports every step on standard output, which would tear the progress bar."""
+    """Keep standard output quiet. The session reports every step there, which would break up the progress bar."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield

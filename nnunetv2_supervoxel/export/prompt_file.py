@@ -37,7 +37,7 @@ class PointPrompt(_Strict):
 
     @property
     def positions(self) -> list[Position]:
-        """All that it consists of."""
+        """All positions of the prompt."""
         return [self.position]
 
 
@@ -50,7 +50,7 @@ class BoxPrompt(_Strict):
 
     @property
     def positions(self) -> list[Position]:
-        """All that it consists of."""
+        """All positions of the prompt."""
         return list(self.corners)
 
 
@@ -63,7 +63,7 @@ class ScribblePrompt(_Strict):
 
     @property
     def positions(self) -> list[Position]:
-        """All that it consists of."""
+        """All positions of the prompt."""
         return self.points
 
 
@@ -76,7 +76,7 @@ class LassoPrompt(_Strict):
 
     @property
     def positions(self) -> list[Position]:
-        """All that it consists of."""
+        """All positions of the prompt."""
         return self.points
 
 
@@ -85,11 +85,11 @@ Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # becomes part of a file nam
 
 
 class PromptFile(_Strict):
-    """Prompts by case and object, each object's in the order in which they are given.
+    """Prompts by case and object. An object's prompts are in the order in which they are given to the session.
 
     Attributes:
         space: "voxel": voxel indices; "lps": mm in ITK's and DICOM's coordinates; "ras": mm in NIfTI's.
-        cases: case name: object name: prompts.
+        cases: prompts by case name, then by object name.
     """
 
     space: Space = "voxel"
@@ -107,7 +107,7 @@ def load_prompts(path: Path) -> PromptFile:
     """Read and check a file of prompts.
 
     Raises:
-        UserError: no such file, not JSON, or an entry that is no prompt; the sentence names the entry.
+        UserError: no such file, not JSON, or an entry that isn't a prompt. The message names the entry.
     """
     try:
         return PromptFile.model_validate_json(path.read_text())
@@ -129,12 +129,12 @@ def _in_plain_words(error: ValidationError) -> str:
 
 
 def voxel_indices(positions: list[Position], space: Space, image: sitk.Image) -> np.ndarray:
-    """Positions (x, y, z) as integer voxel indices (k, 3), (z, y, x).
+    """Positions (x, y, z) as voxel indices (z, y, x): an integer array (k, 3).
 
     Args:
         positions: in `space`.
         space: see `PromptFile`.
-        image: 3D, whose geometry counts.
+        image: 3D; it has the geometry.
 
     Raises:
         UserError: a position lies outside the image.
@@ -163,8 +163,8 @@ def draw_on_slice(
     """A scribble or lasso as an image of 0 and 1, uint8 (z, y, x), one slice thick.
 
     Args:
-        prompt: which of the two.
-        indices: integer (k, 3), (z, y, x), of its points.
+        prompt: the scribble or lasso.
+        indices: voxel indices (z, y, x) of its points: integer (k, 3).
         shape: of the volume.
         thickness: of a scribble, in voxels.
 

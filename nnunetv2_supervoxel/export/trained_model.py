@@ -1,4 +1,4 @@
-"""A trained prompt model, as nnUNetv2_train left it in nnU-Net's results folder."""
+"""A trained model, as nnUNetv2_train left it in nnU-Net's results folder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.training.objectives.base import HEADS
 
-# nnU-Net logs numpy scalars in its checkpoints; nothing else in them is more than plain data.
-_SCALAR = np.float64(0).__reduce__()[0]  # what makes them
+# nnU-Net stores numpy scalars in its checkpoints. All else in them is weights and plain data.
+_SCALAR = np.float64(0).__reduce__()[0]  # the function that makes them
 _HARMLESS: list[Any] = [
     (_SCALAR, "numpy._core.multiarray.scalar"),
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -31,7 +31,7 @@ _HARMLESS: list[Any] = [
     *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]
 
-# Heads of objectives, which nothing but the training needs; before objectives had files of their own, those of naming.
+# Weights of these names are an objective's heads. Only the training needs them. Earlier versions used "naming.".
 _ONLY_IN_TRAINING = (f"{HEADS}.", "naming.")
 
 Weights = dict[str, torch.Tensor]
@@ -47,7 +47,7 @@ class TrainedModel:
         plans: content of plans.json.
         dataset_json: content of dataset.json.
         weights: of the network, image and interaction channels in, two channels out.
-        prompts: settings of the training; None if the training never prompted.
+        prompts: settings of the training; None if it was without prompts.
         mirror_axes: axes (0 to 2) along which the training mirrored.
     """
 
@@ -78,8 +78,8 @@ def load_trained_model(
         folder = Path(get_output_folder(dataset, trainer, plans, configuration, fold))
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"Dataset {dataset} isn't known to nnU-Net: there is none of that number or name in nnUNet_raw, "
-            "nnUNet_preprocessed or nnUNet_results."
+            f"Dataset {dataset} isn't known to nnU-Net: nnUNet_raw, nnUNet_preprocessed and nnUNet_results have no "
+            "dataset with that number or name."
         ) from error
     content = load_checkpoint(folder / checkpoint)
     model = TrainedModel(
@@ -112,7 +112,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             raise TypeError("its network_weights are not tensors")
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path} is damaged, or no nnU-Net checkpoint that can be read safely.") from error
+        raise UserError(f"{path} is damaged, or isn't an nnU-Net checkpoint that can be read safely.") from error
     return content
 
 
@@ -136,20 +136,20 @@ def shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
 
 
 def first_difference(have: dict[str, tuple[int, ...]], want: dict[str, tuple[int, ...]]) -> str | None:
-    """What differs first between two networks, in words that name the layer; None if nothing does."""
+    """The first difference between two networks, in words that name the layer. None if there is none."""
     for name, shape in want.items():
         if name not in have:
             return f"layer {name} is missing"
         if have[name] != shape:
             return f"layer {name} has shape {have[name]}, but {shape} is needed"
     extra = next((name for name in have if name not in want), None)
-    return f"there is a layer {extra} too many" if extra else None
+    return f"layer {extra} should not be there" if extra else None
 
 
 def _prompt_settings(folder: Path) -> PromptTrainingConfig | None:
-    """The settings that a prompt training left; None of a training without prompts.
+    """The settings that a prompt training left in its folder. None for a training without prompts.
 
-    Before it had a trainer of its own, naming was a setting of prompt trainings.
+    In earlier versions naming had no trainer of its own. It was a setting of prompt trainings.
 
     Raises:
         UserError: the file is damaged.

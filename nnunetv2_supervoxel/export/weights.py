@@ -1,4 +1,4 @@
-"""A trained prompt model's weights as pretrained weights: image channels alone, at the scale of an initialisation."""
+"""A trained model's weights as pretrained weights: for image channels alone, at the scale of initial weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnunetv2_supervoxel.export.trained_model import TrainedModel, Weights, netw
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 
-_LEAKY_SLOPE = 1e-2  # that nnU-Net initialises for
+_LEAKY_SLOPE = 1e-2  # slope of the activation for which nnU-Net initialises weights
 
 
 def channels_for(model: TrainedModel, channels: int | None, target: str | None) -> int:
@@ -22,11 +22,11 @@ def channels_for(model: TrainedModel, channels: int | None, target: str | None) 
 
     Args:
         model: what was trained.
-        channels: asked for; None: as many as `target` has, or as in training.
-        target: ID or name of a dataset to be fine-tuned on, planned already; None: not known.
+        channels: the number asked for; None: as many as `target` has, or as in training if there is no target.
+        target: ID or name of the dataset for fine-tuning, which must be planned; None: not known.
 
     Raises:
-        UserError: there is no such target, or it has another number of channels than asked for.
+        UserError: there is no such target, or its number of channels isn't the one asked for.
     """
     if target is None:
         return channels or model.image_channels
@@ -41,7 +41,7 @@ def channels_for(model: TrainedModel, channels: int | None, target: str | None) 
 
 
 def pretrained_weights(model: TrainedModel, channels: int) -> Weights:
-    """The network for `channels` image channels, without interactions, as fine-tuning takes it best."""
+    """The weights for `channels` image channels and no interactions, at the scale that is best for fine-tuning."""
     return at_initial_scale(with_image_channels(model, channels))
 
 
@@ -66,15 +66,15 @@ def with_image_channels(model: TrainedModel, channels: int) -> Weights:
 def at_initial_scale(weights: Weights) -> Weights:
     """The weights with every normalised convolution as large as nnU-Net initialises it (He et al., 2015).
 
-    The network's response stays what it is, because a normalisation takes the scale of its input out. But an
-    optimizer's step counts relative to the weights, which have grown in training: with the learning rate of a training
-    from scratch they would move too slowly (see scripts/benchmark_pretraining.py).
+    The network's response stays the same, because a normalisation removes the scale of its input. But what an
+    optimizer's step changes depends on its size relative to the weights, and the weights have grown in training. With
+    the learning rate of a training from scratch they would change too slowly (see scripts/benchmark_pretraining.py).
     """
     scaled = dict(weights)
     gain = torch.nn.init.calculate_gain("leaky_relu", _LEAKY_SLOPE)
     for name, weight in weights.items():
         block = name.removesuffix("conv.weight")
-        # With running statistics, as batch normalisation has them, the scale is not taken out.
+        # A normalisation with running statistics (batch normalisation) doesn't remove the scale.
         normalised = f"{block}norm.weight" in weights and f"{block}norm.running_mean" not in weights
         if block == name or not normalised or not weight.any():
             continue
@@ -87,7 +87,7 @@ def at_initial_scale(weights: Weights) -> Weights:
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a file for torch.load, which appears whole.
+    """Write a file for torch.load. It appears when it is complete.
 
     Raises:
         UserError: the file's name doesn't end in .pth.

@@ -139,7 +139,7 @@ def test_what_the_session_does_otherwise_is_said(model):
 
 
 def test_a_model_that_never_saw_a_prompt_is_refused(model, tmp_path):
-    with pytest.raises(UserError, match="trained without one prompt"):
+    with pytest.raises(UserError, match="trained without prompts"):
         export_nninteractive(replace(model, prompts=None), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     export_nninteractive(model, tmp_path / "out")

@@ -139,7 +139,7 @@ def test_the_command_trains_and_the_export_leaves_the_heads_behind(pretraining, 
     assert weights["encoder.stages.0.0.convs.0.conv.weight"].shape[1] == 1
     refused = export("nninteractive", tmp_path / "session")
     assert refused.returncode == 1
-    assert "Error: This model was trained without one prompt" in refused.stderr
+    assert "Error: This model was trained without prompts" in refused.stderr
     assert not (tmp_path / "session").exists()
 
 
