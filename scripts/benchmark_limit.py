@@ -2,7 +2,8 @@
 
 It counts the floating-point operations of SAM 2's parts (torch.utils.flop_counter). It measures the machine's rate in a
 plain matrix product. Then it compares the time that the operations would take at that rate with the time that they
-took: all objects in one batch, and one by one. No track ends here, so that the work is known.
+took: with our propagation, and with the official predictor that gets all objects in one state. No track ends here, so
+that the work is known.
 
     python scripts/benchmark_limit.py
     python scripts/benchmark_limit.py --device cuda --checkpoint large    # random weights where there is no file
@@ -11,27 +12,28 @@ took: all objects in one batch, and one by one. No track ends here, so that the 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from unittest import mock
 
 import numpy as np
 import torch
 from benchmarking.clock import Clock
+from benchmarking.official import load_or_make_sam2, resized, track_together
 from benchmarking.report import make_parser, report
 from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from nnunetv2_supervoxel.checkpoints import load_sam2
-from nnunetv2_supervoxel.checkpoints.architectures import SAM2_ARCHITECTURES, build_sam2
-from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.generation.sam import propagation
-from nnunetv2_supervoxel.generation.sam.propagation import Propagator
+from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 
 # Part: class of the module that the counter finds it under.
 PER_FRAME = {"image encoder": "ImageEncoder"}
 PER_OBJECT = {
-    "memory attention": "_MemoryAttentionOfObjects",
-    "mask decoder": "MaskDecoder",
-    "memory encoder": "MemoryEncoder",
+    "memory attention": "ObjectMemoryAttention",
+    "mask decoder": "ObjectMaskDecoder",
+    "memory encoder": "ObjectMemoryEncoder",
 }
 
 
@@ -39,7 +41,7 @@ def main() -> None:
     arguments = _parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    model = _load(arguments.checkpoint, arguments.device)
+    model = load_or_make_sam2(arguments.checkpoint, arguments.device)
     operations = _operations(model, arguments)
     rows = [
         {"part": part, "GFLOP": count / 1e9, "per": "frame" if part in PER_FRAME else "frame and object"}
@@ -51,9 +53,10 @@ def main() -> None:
     total = arguments.frames * (
         operations["image encoder"] + arguments.objects * sum(operations[p] for p in PER_OBJECT)
     )
+    predictor = load_or_make_sam2(arguments.checkpoint, arguments.device, SAM2VideoPredictor)
     runs = []
-    for label, batch in (("all objects in one batch", arguments.objects), ("one by one", 1)):
-        seconds = _seconds(model, arguments, batch)
+    for label, run in (("ours", partial(_propagate, model)), ("official", partial(_propagate_officially, predictor))):
+        seconds = _seconds(run, arguments, model.device)
         runs.append(
             {
                 "propagation": label,
@@ -68,17 +71,7 @@ def main() -> None:
     settings = {name: getattr(arguments, name) for name in names}
     settings |= {"threads": torch.get_num_threads(), "matrix_rate": rate, "operations": operations}
     report(runs, settings, arguments.json)
-    print(f"\nBatched is {runs[1]['s'] / runs[0]['s']:.1f} times faster than one by one.")
-
-
-def _load(checkpoint: str, device: str) -> SAM2Base:
-    try:
-        return load_sam2(checkpoint, device).model
-    except UserError:
-        if checkpoint not in SAM2_ARCHITECTURES:
-            raise
-        print(f"No file of '{checkpoint}' is here: random weights, which take the same time.\n")
-        return build_sam2(SAM2_ARCHITECTURES[checkpoint]).requires_grad_(False).to(device)
+    print(f"\nOurs is {runs[1]['s'] / runs[0]['s']:.1f} times faster.")
 
 
 def _operations(model: SAM2Base, arguments: argparse.Namespace) -> dict[str, float]:
@@ -91,7 +84,7 @@ def _operations(model: SAM2Base, arguments: argparse.Namespace) -> dict[str, flo
     torch.set_num_threads(1)  # the counter sees its own thread only
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations}
     with FlopCounterMode(depth=1, display=False, custom_mapping=attention) as counter:
-        _propagate(model, arguments, objects=1, batch=1)
+        _propagate(model, arguments, objects=1)
     torch.set_num_threads(threads)
     found = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
     parts = PER_FRAME | PER_OBJECT
@@ -115,24 +108,44 @@ def _matrix_rate(device: torch.device, bfloat16: bool, size: int = 2048) -> floa
     return 2 * size**3 / min(clock.times["product"])
 
 
-def _seconds(model: SAM2Base, arguments: argparse.Namespace, batch: int) -> float:
-    _propagate(model, arguments, arguments.objects, batch, frames=3)  # warm
-    clock = Clock(model.device)
+def _seconds(run: Callable[..., None], arguments: argparse.Namespace, device: torch.device) -> float:
+    run(arguments, arguments.objects, frames=3)  # warm
+    clock = Clock(device)
     with clock("propagation"):
-        _propagate(model, arguments, arguments.objects, batch)
+        run(arguments, arguments.objects)
     return clock.total("propagation")
 
 
-def _propagate(
-    model: SAM2Base, arguments: argparse.Namespace, objects: int, batch: int, frames: int | None = None
-) -> None:
+def _propagate(model: SAM2Base, arguments: argparse.Namespace, objects: int, frames: int | None = None) -> None:
     """Track discs over a fixed number of slices, from the middle one."""
-    frames, (height, width) = frames or arguments.frames, arguments.size
+    frames = frames or arguments.frames
+    image, disc = _disc(arguments.size)
+    with mock.patch.object(propagation, "touching", lambda _, after: np.ones(len(after), bool)):
+        Propagator(model, objects)(
+            lambda _: image[None], frames, [Seeds(frames // 2, np.repeat(disc[None], objects, 0))]
+        )
+
+
+def _propagate_officially(
+    predictor: SAM2VideoPredictor, arguments: argparse.Namespace, objects: int, frames: int | None = None
+) -> None:
+    """The same with the official predictor."""
+    frames = frames or arguments.frames
+    image, disc = _disc(arguments.size)
+    volume = resized(np.repeat(image[None], frames, 0), predictor.image_size)
+    seeds, result = np.repeat(disc[None], objects, 0), np.zeros((objects, frames, *disc.shape), bool)
+    bfloat16 = predictor.device.type == "cuda"  # as ours
+    with torch.autocast(predictor.device.type, torch.bfloat16, enabled=bfloat16):
+        track_together(predictor, volume, seeds, frames // 2, result)
+        track_together(predictor, volume.flip(0), seeds, frames - 1 - frames // 2, result[:, ::-1])
+
+
+def _disc(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A bright disc on dark ground: the slice, and the disc's mask."""
+    height, width = size
     y, x = np.indices((height, width))
     disc = (y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 4) ** 2
-    image = np.repeat((0.2 + 0.6 * disc).astype(np.float32)[None], 3, 0)
-    with mock.patch.object(propagation, "touching", lambda _, after: np.ones(len(after), bool)):
-        Propagator(model, batch)(lambda _: image, frames, np.repeat(disc[None], objects, 0), frames // 2)
+    return (0.2 + 0.6 * disc).astype(np.float32), disc
 
 
 def _parse() -> argparse.Namespace:

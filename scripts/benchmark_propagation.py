@@ -21,14 +21,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest import mock
 
 import blosc2
 import cc3d
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from benchmarking.clock import Clock
+from benchmarking.official import resized, track_together
 from benchmarking.processes import MemoryPeak, in_own_process
 from benchmarking.report import make_parser, report
 from sam2.sam2_video_predictor import SAM2VideoPredictor
@@ -37,7 +36,6 @@ from scipy import ndimage
 from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.generation.methods.sam import supervoxels_of
-from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
 from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
@@ -176,10 +174,10 @@ def _reference(folder: Path, arguments: argparse.Namespace) -> Way:
     def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: Clock) -> dict:
         result = np.zeros((len(seeds), *volume.shape))
         with clock("resizing"):
-            frames = _resized(volume, predictor.image_size)
+            frames = resized(volume, predictor.image_size)
         with clock("tracking"), precision:
-            _track_together(predictor, frames, seeds, keyframe, result)
-            _track_together(predictor, frames.flip(0), seeds, len(volume) - 1 - keyframe, result[:, ::-1])
+            track_together(predictor, frames, seeds, keyframe, result)
+            track_together(predictor, frames.flip(0), seeds, len(volume) - 1 - keyframe, result[:, ::-1])
         with clock("components"):
             for mask, seed in zip(result, seeds, strict=True):
                 labels = cc3d.connected_components(mask > 0, connectivity=26)
@@ -191,29 +189,6 @@ def _reference(folder: Path, arguments: argparse.Namespace) -> Way:
         return {"output": result.nbytes}
 
     return run
-
-
-def _resized(volume: np.ndarray, size: int) -> torch.Tensor:
-    """All slices as the predictor's loader gives them: float32 (z, 3, size, size), normalised."""
-    frames = torch.empty(len(volume), 3, size, size)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    for frame, image in zip(frames, volume, strict=True):
-        grey = torch.from_numpy(np.repeat(image[None], 3, 0))[None]
-        frame[:] = (F.interpolate(grey, (size, size), mode="bilinear", antialias=True)[0] - mean) / std
-    return frames
-
-
-def _track_together(
-    predictor: SAM2VideoPredictor, frames: torch.Tensor, seeds: np.ndarray, keyframe: int, result: np.ndarray
-) -> None:
-    """Track all objects from the keyframe to the last frame, in a state of their own. Masks go into `result`."""
-    loaded = (frames.to(predictor.device), *seeds.shape[1:])
-    with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=loaded):
-        state = predictor.init_state("replaced by the frames above")
-    for number, seed in enumerate(seeds):
-        predictor.add_new_mask(state, keyframe, number, seed)
-    for frame, _, logits in predictor.propagate_in_video(state, keyframe):
-        result[:, frame] = (logits[:, 0] > 0).cpu().numpy()
 
 
 def _parse() -> argparse.Namespace:

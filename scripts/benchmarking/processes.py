@@ -1,4 +1,4 @@
-"""A side of a benchmark in a process of its own, and the memory that it takes there."""
+"""One side of a benchmark in a process of its own, and how much memory it takes there."""
 
 from __future__ import annotations
 

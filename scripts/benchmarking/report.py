@@ -1,4 +1,4 @@
-"""The figures of a benchmark: the command line's part in it, a table, and the same as JSON."""
+"""The figures of a benchmark, printed as a table and written as JSON, and the command line that this needs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def compared(
         measured: what the figures are, with their unit.
         usual: figure of the usual way.
         ours: figure of our way.
-        ratio: what the goal speaks of.
-        agreement: how far both ways give the same.
+        ratio: the number that the goal is about.
+        agreement: how far both ways give the same result.
         goal: such as ">= 10".
         reached: whether the ratio reaches the goal.
     """
@@ -71,7 +71,7 @@ def report(rows: Sequence[dict], settings: dict, path: Path | None) -> None:
 
 
 def _machine() -> dict:
-    """What it ran on, and how busy that was."""
+    """The machine, and how busy it was."""
     model = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()

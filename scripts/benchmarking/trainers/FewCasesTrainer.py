@@ -15,9 +15,9 @@ from nnunetv2_supervoxel.threads_and_heap import take_threads_asked_for
 
 
 class FewCasesTrainer(nnUNetTrainer):
-    """nnU-Net's own training, with another length, optimizer and seed, and in bfloat16, which CPUs have, too.
+    """nnU-Net's own training, with another length, optimizer and seed, and in bfloat16, which CPUs support, too.
 
-    The optimizer is AdamW. SGD has learned nothing yet after some hundred steps. The environment variable
+    The optimizer is AdamW, because SGD learns nothing in the first few hundred steps. The environment variable
     ``benchmark_training`` holds as JSON: num_epochs, num_iterations_per_epoch, initial_lr, and the seed of the initial
     weights and of all that is drawn in training.
     """
