@@ -1,4 +1,4 @@
-"""For nnUNet_extTrainer: SupervoxelPretrainTrainer, and one for each usual length."""
+"""For nnUNet_extTrainer: SupervoxelPretrainTrainer, and one trainer for each usual number of epochs."""
 
 from nnunetv2_supervoxel.config import PretrainingConfig
 from nnunetv2_supervoxel.config.loading import check_settings
@@ -17,7 +17,7 @@ class SupervoxelPretrainTrainer(SupervoxelTrainer):
     config: PretrainingConfig
 
     def make_objective(self) -> Objective:
-        """The one that the config names."""
+        """The objective that the config names."""
         kind = find_objective(self.config.objective)
         complaint = f"'objective_settings' of {self.config.objective} in the training config are wrong"
         return kind(self, check_settings(self.config.objective_settings, kind.Settings, complaint))

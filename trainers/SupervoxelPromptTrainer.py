@@ -1,4 +1,4 @@
-"""For nnUNet_extTrainer: SupervoxelPromptTrainer, and one for each usual length."""
+"""For nnUNet_extTrainer: SupervoxelPromptTrainer, and one trainer for each usual number of epochs."""
 
 from nnunetv2_supervoxel.config import PromptTrainingConfig
 from nnunetv2_supervoxel.errors import tell_user_errors_plainly
@@ -15,7 +15,7 @@ class SupervoxelPromptTrainer(SupervoxelTrainer):
     config: PromptTrainingConfig
 
     def make_objective(self) -> Prompting:
-        """Prompts."""
+        """The objective: segment what simulated users point at."""
         return Prompting(self, self.config)
 
 

@@ -1,4 +1,4 @@
-"""What is done to training patches."""
+"""Augmentation of training patches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def augmentation(trainer: SupervoxelTrainer) -> tuple[Sequence[int], BasicTransform]:
-    """Size of the patches to read (z, y, x), and what is done to them, as the trainer's config says.
+    """Size of the patches to read (z, y, x), and what is done to them. Both follow the trainer's config.
 
-    Without mirroring in training, the trainer notes that inference may not mirror either.
+    If training doesn't mirror, the trainer stores that inference must not mirror either.
     """
     rotation, dummy_2d, initial_patch, mirror_axes = (
         trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()

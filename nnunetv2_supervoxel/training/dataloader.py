@@ -21,26 +21,27 @@ from nnunetv2_supervoxel.training.sampling import AugmentedView, Place, Sample, 
 
 Augmenter: TypeAlias = SingleThreadedAugmenter | NonDetMultiThreadedAugmenter
 
-MAX_DRAWS = 50  # per sample, before the largest object seen so far has to do
+MAX_DRAWS = 50  # per sample; after that, the largest object seen so far is taken
 
 
 class PromptDataLoader(DataLoader):
     """Draws a dataset, a case, an object of it, and a patch around a voxel of the object; a sampler does the rest.
 
-    In batchgenerators' shape: runs in `NonDetMultiThreadedAugmenter` and `SingleThreadedAugmenter`.
+    It has the interface of batchgenerators, and runs in `NonDetMultiThreadedAugmenter` and `SingleThreadedAugmenter`.
 
     Args:
-        datasets: where from.
+        datasets: to draw from.
         batch_size: patches per batch.
-        patch_size: (z, y, x) in voxels, what is read; augmentation needs more than it leaves.
+        patch_size: (z, y, x) in voxels, what is read. Augmentation needs larger patches than it leaves.
         final_patch_size: (z, y, x) in voxels, what augmentation leaves.
         transforms: nnU-Net's augmentation, called with image (c, z, y, x) and segmentation (k, z, y, x); or None.
-        sampler: what a batch shows of the places drawn; None means the object there.
-        weights: how often each dataset is drawn (relative); None means alike.
-        real_label_fraction: probability that the object is a real label's component, where the case has one.
-        min_target_voxels: an object with fewer voxels in the final patch, before or after augmentation, is drawn anew.
+        sampler: makes samples of the places drawn. None means `Sampler`, which shows the object there.
+        weights: how often each dataset is drawn (relative). None means equally often.
+        real_label_fraction: probability that the object is a real label's component, if the case has one.
+        min_target_voxels: if an object has fewer voxels in the final patch, before or after augmentation, another one
+            is drawn.
         max_shift: how far, as a share of the final patch, the drawn voxel may lie from the patch's middle.
-        mark_outside: write -1 into the mask where nnU-Net's nonzero mask ends, for transforms that need it.
+        mark_outside: write -1 into the mask outside nnU-Net's nonzero mask, for transforms that need it.
         rng: draws everything but the augmentation. None: seeded, in each worker, from numpy's global state, which is
             what nnU-Net's workers do.
     """
@@ -78,11 +79,11 @@ class PromptDataLoader(DataLoader):
         """Draw a batch.
 
         Returns:
-            What the sampler makes; `Sampler` itself: data, float32 tensor (b, c, z, y, x); target, int16 tensor
+            What the sampler makes. For `Sampler` itself: data, float32 tensor (b, c, z, y, x); target, int16 tensor
             (b, 1, z, y, x) of 0 and 1, or a list of them for deep supervision, finest first; keys, case identifiers.
 
         Raises:
-            UserError: not one case can be read any more, or no object has a voxel in its patch.
+            UserError: no case can be read any more, or no object has a voxel in its patch.
         """
         if self._rng is None:
             self._rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
@@ -93,7 +94,7 @@ class PromptDataLoader(DataLoader):
     def _draw_sample(self, rng: np.random.Generator) -> Sample:
         """A sample whose object is large enough, or else the largest object of many draws.
 
-        If an object is too small, its image isn't read. Augmentation may still turn a large one out of view.
+        If an object is too small, its image isn't read. Augmentation can still move a large object out of the patch.
         """
         best = None
         for _ in range(MAX_DRAWS):
@@ -114,7 +115,7 @@ class PromptDataLoader(DataLoader):
         return self._sample(best) or self._draw_sample(rng)
 
     def _draw_place(self, rng: np.random.Generator) -> Place | None:
-        """A case, one of its objects, and a patch around that; None if the case has no object or can't be read."""
+        """A case, one of its objects, and a patch around it. None if the case has no object or can't be read."""
         which, name = self._draw_case(rng)
         try:
             case = self._data[which].open_case(name)
@@ -152,14 +153,14 @@ class PromptDataLoader(DataLoader):
         return which, self._cases[which][rng.integers(len(self._cases[which]))]
 
     def _avoid(self, which: int, name: str, error: Exception) -> None:
-        """Draw a case never again, and say so once."""
+        """Never draw a case again, and warn about it once."""
         if name in self._cases[which]:
             warnings.warn(f"Case {name} is skipped from now on: {error}", stacklevel=2)
             self._cases[which].remove(name)
 
 
 def start_loader(loader: PromptDataLoader, processes: int, pin_memory: bool = False) -> Augmenter:
-    """Run a loader in so many worker processes, 0 being this one; returns when its first batch is there."""
+    """Run a loader in worker processes (0: in this process). Returns when its first batch is there."""
     running: Augmenter
     if processes == 0:
         running = SingleThreadedAugmenter(loader, None)
@@ -174,12 +175,12 @@ def start_loader(loader: PromptDataLoader, processes: int, pin_memory: bool = Fa
 
 def _nothing_in_sight() -> UserError:
     return UserError(
-        f"{MAX_DRAWS} draws gave no object with a voxel in its patch; the supervoxels are empty or damaged, "
+        f"{MAX_DRAWS} draws gave no object with a voxel in its patch. The supervoxels are empty or damaged; "
         "generate them again with 'nnUNetv2_supervoxel_generate ... --overwrite'."
     )
 
 
 @cache
 def _thread_pools() -> ThreadpoolController:
-    """The process's thread pools: to look them up for every batch, as `threadpool_limits` does, takes milliseconds."""
+    """The process's thread pools. `threadpool_limits` looks them up for every batch, which takes milliseconds."""
     return ThreadpoolController()

@@ -64,11 +64,11 @@ class PromptCase:
 
     @property
     def has_supervoxels(self) -> bool:
-        """Whether it has any, be they empty or not."""
+        """Whether the case has supervoxels, even if all are empty."""
         return self.supervoxels.shape[0] > 0
 
     def draw_object(self, rng: np.random.Generator, from_labels: bool = False) -> DrawnObject | None:
-        """A supervoxel, or a label's component, every one alike, and a random voxel of it; None if there is none."""
+        """A supervoxel or a label, all equally likely, and a random voxel of it. None if there is none."""
         locations: Locations = self.label_locations if from_labels else self.supervoxel_locations
         keys = _visible_keys(locations)
         if not keys:
@@ -91,7 +91,7 @@ class PromptCase:
         return (components == components[centre]) & labels
 
     def keys_within(self, bounds: Bounds) -> list[int]:
-        """The supervoxels whose class locations show them in a patch."""
+        """The supervoxels that have a class location in a patch."""
         low, high = np.transpose(bounds)
         return [
             key
@@ -115,9 +115,9 @@ class PromptDataset:
         preprocessed_folder: nnU-Net's folder of preprocessed cases.
         supervoxel_folder: the supervoxels' folder beside it.
         identifiers: which cases; None means all.
-        remedy: what the user should do for supervoxels that are missing, as the end of a sentence.
-        labels: whether real labels do for a case without supervoxels: "never"; "instead", where no case has
-            supervoxels; or "also", for every case.
+        remedy: what the user should do about missing supervoxels, as the end of a sentence.
+        labels: whether a case without supervoxels is used for its real labels: "never"; "instead", if no case has
+            supervoxels; or "also", always.
 
     Raises:
         UserError: no case has what is needed, or nnU-Net can't read the preprocessed folder.
@@ -148,7 +148,7 @@ class PromptDataset:
         """Warn of cases that are left out.
 
         Raises:
-            UserError: all are.
+            UserError: all cases are left out.
         """
         if not self.identifiers:
             reasons = "".join(f" {reason}" for reason in list(damaged.values())[:1])
@@ -182,7 +182,7 @@ class PromptDataset:
         ):
             raise UserError(
                 f"{self.supervoxel_folder / case}.b2nd has shape {tuple(supervoxels.shape)} and {len(locations)} class "
-                f"locations, the image {tuple(image.shape)}; generate the case again with --overwrite."
+                f"locations, but the image has shape {tuple(image.shape)}; generate the case again with --overwrite."
             )
         return PromptCase(case, image, segmentation, supervoxels, locations, label_locations)
 
@@ -190,7 +190,7 @@ class PromptDataset:
         """The supervoxels' class locations of those cases that can be read.
 
         Raises:
-            UserError: none of them can.
+            UserError: no case can be read.
         """
         failures = []
         for case in cases:
@@ -216,14 +216,14 @@ class PromptDataset:
             ) from error
 
     def _has_labels(self, case: str) -> bool:
-        """Whether a real label has a voxel; False, too, if the case can't be read."""
+        """Whether a real label has a voxel. Also False if the case can't be read."""
         try:
             return bool(_visible_keys(self._load(case)[2]))
         except UserError:
             return False
 
     def _damage(self, case: str) -> str | None:
-        """Why the case can't be used, as far as opening its files shows; None if all seems well."""
+        """Why the case can't be used, as far as opening its files shows. None if nothing is wrong."""
         try:
             open_array(self.supervoxel_folder, case)
         except UserError as error:
@@ -242,21 +242,21 @@ def patch_bounds(
     """Where a patch around `centre` is read: nnU-Net's rule for foreground patches.
 
     Args:
-        centre: voxel (z, y, x) to have in the middle.
+        centre: voxel (z, y, x) that should be in the middle.
         shape: of the volume (z, y, x).
         patch_size: what is read, in voxels.
-        final_patch_size: what augmentation leaves of it; this much stays inside the volume if the volume is larger.
+        final_patch_size: what augmentation leaves of it. If the volume is larger, this part stays inside the volume.
     """
     bounds = []
     for middle, length, size, final in zip(centre, shape, patch_size, final_patch_size, strict=True):
-        beyond = -(-max(size - final, size - length, 0) // 2)  # voxels of padding at either end
+        beyond = -(-max(size - final, size - length, 0) // 2)  # voxels of padding at each end
         low = min(max(middle - size // 2, -beyond), length + beyond - size)
         bounds.append((int(low), int(low + size)))
     return bounds
 
 
 def read_patch(array: Any, channel: int | slice, bounds: Bounds, fill: float) -> np.ndarray:
-    """Read no more than a patch of a channel, or of all, from a lazily indexed array (c, z, y, x).
+    """Read a patch of one or several channels, and nothing else, from a lazily indexed array (c, z, y, x).
 
     Returns:
         (*patch) for one channel, (c, *patch) for a slice of them; `fill` beyond the volume.
@@ -270,7 +270,7 @@ def read_patch(array: Any, channel: int | slice, bounds: Bounds, fill: float) ->
 
 
 def _visible_keys(locations: Locations) -> list[Key]:
-    """Keys of the objects that have a voxel; a region that holds -1 is what nnU-Net's ignore label leaves over."""
+    """Keys of the objects that have a voxel. A region with -1 isn't one: nnU-Net adds it for an ignore label."""
     return [key for key, rows in locations.items() if len(rows) and not (isinstance(key, tuple) and -1 in key)]
 
 

@@ -1,4 +1,4 @@
-"""The final validation: how Dice grows with interactions, object by object, and whether the network does as told."""
+"""The final validation: how Dice grows with interactions, for every object, and whether the network follows prompts."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ class ObjectResult:
         share_in_patch: share of these voxels inside the patch.
         interactions: type and sign ("point+"), "none" where nothing was left to correct.
         dice: after each of them.
-        other: where another object of the case, of the same source, lies in the same patch: after one prompt at that
-            one, the prediction's Dice with it ("dice_with_other") and with this one ("dice_with_this"). None where
-            there is no other.
+        other: what the network predicts after one prompt at another object of the same source in the same patch: Dice
+            with the other object ("dice_with_other") and with this one ("dice_with_this"). None if there is no other.
     """
 
     source: str
@@ -81,20 +80,20 @@ def evaluate_case(
     device: torch.device,
     ignore_label: int | None = None,
 ) -> list[ObjectResult]:
-    """Prompt for every object of a case, in one patch around its centre.
+    """Prompt for every object of a case, each in one patch around the object's centre.
 
     Args:
         case: opened.
         predict: the network.
-        user: draws prompts; first ones take the types in turn, corrections are drawn by weight.
+        user: draws prompts. First prompts use the types in turn; the types of corrections are drawn by weight.
         config: number of interactions and objects.
         patch_size: (z, y, x) in voxels.
         device: where the network is.
         ignore_label: a label that stands for "unknown".
 
     Returns:
-        One result per object with at least `min_target_voxels` voxels in its patch; the same for the same network,
-        whatever else is evaluated.
+        One result per object with at least `min_target_voxels` voxels in its patch. The same network gives the same
+        results, whatever else is evaluated.
     """
     results = []
     objects = [*supervoxel_objects(case, config), *label_objects(case, config, ignore_label)]
@@ -123,7 +122,7 @@ def evaluate_case(
 
 
 def prompts_generator(case: str, found: ValidationObject) -> np.random.Generator:
-    """The randomness of the prompts that the validation gives for an object of the case named `case`."""
+    """The random stream for the prompts that the validation gives for an object of the case named `case`."""
     return case_generator(0, case, f"validation of {found.source} {found.key} at {found.centre}")
 
 
@@ -173,8 +172,8 @@ def summarise(cases: dict[str, list[ObjectResult]], interactions: int) -> dict:
 
     Returns:
         ``{"interactions": k, "mean": {"supervoxel": ..., "label": ...}, "cases": {case: [result, ...]}}``. Each mean
-        holds the number of objects, the curve of Dice, the same by type of the first prompt, and for pairs of objects
-        in one patch the Dice with either after one prompt at the other. Sources without any object are left out.
+        holds the number of objects, the Dice after each interaction, and the means of `ObjectResult.other`. It holds
+        all of this once more for each type of the first prompt. Sources without any object are left out.
     """
     everything = [result for results in cases.values() for result in results]
     mean = {}
@@ -213,7 +212,7 @@ def plot_curves(summary: dict, path: Path) -> None:
 def _curve(
     found: ValidationObject, rounds: InteractionRounds, predict: Predict, interactions: int, first: InteractionKind
 ) -> ObjectResult:
-    """Dice over interactions; once nothing is left to correct it stays."""
+    """Dice over interactions. It stays the same when nothing is left to correct."""
     result = ObjectResult(found.source, found.key, found.centre, found.voxels, 1.0, [], [])
     for number in range(interactions):
         rounds.prompt(first if number == 0 else None)
@@ -236,7 +235,7 @@ def _at_another(
     predict: Predict,
     kind: InteractionKind,
 ) -> dict | None:
-    """One prompt at the largest other object, in the same patch, that hardly overlaps `target` and doesn't hold it."""
+    """Dice after one prompt at another object: the largest in the patch that hardly overlaps `target`. None if tiny."""
     size = np.count_nonzero(target)
     apart = [o for o in others if np.count_nonzero(o & target) <= 0.05 * min(size, np.count_nonzero(o))]
     other = max(apart, key=np.count_nonzero, default=None)

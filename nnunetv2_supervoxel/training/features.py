@@ -1,4 +1,4 @@
-"""What modules inside a network put out while it runs."""
+"""The outputs of modules inside a network, collected while it runs."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
 
 
 def zero_of(tensors: Iterable[torch.Tensor]) -> torch.Tensor | int:
-    """0, with a gradient for all tensors: DDP wants one for every weight in every step."""
+    """0, with a gradient for all tensors. DDP needs a gradient for every weight in every step."""
     return sum(tensor[:0].sum() for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Datasets that a training draws from beside the one on the command line."""
+"""Datasets that a training draws from, besides the one on the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_further_dataset(
         plans_name: of the plans that both datasets were preprocessed with, such as nnUNetPlans.
         configuration: of these plans, such as 3d_fullres.
         image_channels: what the network expects.
-        labels: whether real labels do for a case without supervoxels, see `PromptDataset`.
+        labels: whether a case without supervoxels is used for its real labels, see `PromptDataset`.
 
     Raises:
         UserError: there is no such dataset, plans or configuration; another number of channels; no supervoxels.

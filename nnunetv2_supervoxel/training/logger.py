@@ -34,7 +34,7 @@ class PromptLogger(LocalLogger):
         self.my_fantastic_logging |= {name: [] for name in METRICS}
 
     def load_checkpoint(self, checkpoint: dict) -> None:
-        """Take over a checkpoint's log, also of a trainer that didn't know these metrics."""
+        """Take over a checkpoint's log, even if its trainer didn't know these metrics."""
         epochs = len(checkpoint["train_losses"])
         super().load_checkpoint({name: [float("nan")] * epochs for name in METRICS} | checkpoint)
 

@@ -8,14 +8,14 @@ from nnunetv2_supervoxel.errors import UserError
 
 
 def check_configuration(plans: dict, configuration: str) -> None:
-    """Accept 3D configurations that are no second stage of a cascade.
+    """Check that a configuration is 3D and isn't the second stage of a cascade.
 
     Args:
         plans: content of nnUNetPlans.json.
         configuration: such as "3d_fullres".
 
     Raises:
-        UserError: there is no such configuration, or it is another one.
+        UserError: there is no such configuration, or it can't be trained here.
     """
     try:
         manager = PlansManager(plans).get_configuration(configuration)
@@ -30,6 +30,6 @@ def check_configuration(plans: dict, configuration: str) -> None:
         )
     if manager.previous_stage_name is not None:
         raise UserError(
-            f"Configuration '{configuration}' is the second stage of a cascade, which prompts don't have; "
+            f"Configuration '{configuration}' is the second stage of a cascade, which can't be trained here; "
             "take 3d_fullres or 3d_lowres."
         )

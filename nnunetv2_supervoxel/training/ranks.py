@@ -1,4 +1,4 @@
-"""Work that is shared by the processes of a training on several GPUs; nothing happens in a training on one."""
+"""Shares work between the processes of a training on several GPUs. On one GPU, the functions change nothing."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ class InteractionRounds:
         image: float32 (b, c, z, y, x), on any device.
         target: (b, 1, z, y, x), 1 inside the object.
         user: draws the prompts.
-        decay: by which older prompts fade.
+        decay: factor by which older prompts fade.
         rng: the users' randomness.
-        kinds: the interaction type of every sample, for all its prompts; None: drawn anew each time.
+        kinds: the interaction type of every sample, for all its prompts; None: every prompt's type is drawn.
 
     Attributes:
-        input: (b, c + 7, z, y, x), what the network is to see next, on the image's device.
+        input: (b, c + 7, z, y, x), what the network should see next, on the image's device.
         given: per sample, the prompts so far; None where the prediction left nothing to correct.
     """
 
@@ -47,7 +47,7 @@ class InteractionRounds:
         self.given: list[list[Interaction | None]] = [[] for _ in range(len(image))]
 
     def prompt(self, kind: InteractionKind | None = None) -> None:
-        """Every sample gets its next prompt, of the type `kind` if one is named."""
+        """Give every sample its next prompt, of the type `kind` unless that is None."""
         for i, (target, given) in enumerate(zip(self._target, self.given, strict=True)):
             if self._prediction is None:
                 interaction = self._user.first(target, self._rng, kind or self._kinds[i])
@@ -58,8 +58,8 @@ class InteractionRounds:
             given.append(interaction)
 
     def observe(self, logits: torch.Tensor) -> None:
-        """Take the network's answer (b, 2, z, y, x) as prediction; it becomes the previous segmentation."""
-        prediction = logits[:, 1] > logits[:, 0]  # argmax, which takes tens of times longer on a CPU
+        """Take the network's output (b, 2, z, y, x) as prediction. It becomes the previous segmentation."""
+        prediction = logits[:, 1] > logits[:, 0]  # as argmax, which takes tens of times longer on a CPU
         self._channels[:, PREVIOUS_SEGMENTATION] = prediction
         self._prediction = prediction.cpu().numpy()
 

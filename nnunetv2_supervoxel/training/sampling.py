@@ -49,7 +49,7 @@ class Sample:
 
     Attributes:
         content: what it adds to the batch, by name.
-        voxels: how much of what is to be learned is left after augmentation.
+        voxels: how many of the voxels to be learned are left after augmentation.
     """
 
     content: dict[str, Scales | str]
@@ -57,10 +57,10 @@ class Sample:
 
 
 class Sampler:
-    """Makes samples of places: here the image, and the object's mask as "target".
+    """Makes samples of places. A sample of this class holds the image, and the object's mask as "target".
 
-    Objectives that need something else make a class of their own. Samplers run in the loader's worker processes, so
-    they must be picklable.
+    Objectives that need something else have a subclass. Samplers run in the loader's worker processes, so they must be
+    picklable.
     """
 
     name = "target"  # of the segmentation in a batch
@@ -70,11 +70,11 @@ class Sampler:
         return place.target
 
     def read(self, place: Place, mark_outside: bool) -> list[View]:
-        """What is read of a case, to be augmented: here one view, with one segmentation.
+        """What is read of a case and will be augmented. In this class: one view, with one segmentation.
 
         Args:
             place: where.
-            mark_outside: write -1 into the segmentation where nnU-Net's nonzero mask ends.
+            mark_outside: write -1 into the segmentation outside nnU-Net's nonzero mask.
 
         Raises:
             Exception: whatever reading the case's files raises.
@@ -96,7 +96,7 @@ class Sampler:
 
 
 def finest(scales: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-    """Of targets or outputs for deep supervision those at full resolution; others are that already."""
+    """The targets or outputs at full resolution. Without deep supervision, all are."""
     return scales if isinstance(scales, torch.Tensor) else scales[0]
 
 

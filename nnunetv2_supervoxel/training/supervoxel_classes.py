@@ -1,7 +1,7 @@
-"""Classes of supervoxels that nobody named.
+"""Classes of supervoxels that need no labels.
 
 They are clusters of supervoxels of similar place, size and shape over all cases (after Caron et al., 2018, who cluster
-what the network sees).
+a network's features).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
 
 OUTSIDE = 0  # around all supervoxels; classes count from 1
-UNKNOWN = int(np.iinfo(np.int16).max)  # between supervoxels: what lies there nobody said
-MAX_CASES = 500  # of a dataset, from which its classes are made
+UNKNOWN = int(np.iinfo(np.int16).max)  # between supervoxels, where the class isn't known
+MAX_CASES = 500  # most cases of a dataset that its classes are made from
 _ROWS = 1000  # of a supervoxel's class locations: enough for its place and extent
-_HULL_CELLS = 32  # along every axis, in which the hull around all of them is known
+_HULL_CELLS = 32  # along every axis, of the grid that stores the hull around all supervoxels
 _LEFT_RIGHT = 2
 
 
@@ -28,12 +28,12 @@ class SupervoxelClasses:
     """Which class a supervoxel of a dataset belongs to.
 
     Args:
-        dataset: its cases make the classes, `MAX_CASES` of them at most.
+        dataset: its cases give the classes, `MAX_CASES` of them at most.
         count: number of classes; fewer if there are fewer supervoxels.
         first: number of the first class.
 
     Raises:
-        UserError: not one case can be read, or no supervoxel has a voxel.
+        UserError: no case can be read, or no supervoxel has a voxel.
     """
 
     def __init__(self, dataset: PromptDataset, count: int, first: int = 1) -> None:
@@ -45,7 +45,7 @@ class SupervoxelClasses:
             raise UserError(f"The supervoxels in {dataset.supervoxel_folder} are empty; generate them again.")
         self.first = first
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "One of the clusters is empty")  # then there is a class less
+            warnings.filterwarnings("ignore", "One of the clusters is empty")  # then there is one class fewer
             self.centres, _ = kmeans2(descriptors, count, minit="++", seed=0)
         self._known: dict[str, dict[int, int]] = {}
         self._hulls: dict[str, _Hull] = {}
@@ -54,17 +54,17 @@ class SupervoxelClasses:
         return len(self.centres)
 
     def of(self, case: PromptCase) -> dict[int, int]:
-        """The class of every supervoxel of a case, by the key of its class locations; the most extended first."""
+        """The class of every supervoxel of a case, by the key of its class locations. The largest come first."""
         if case.name not in self._known:
             keys, descriptors = _visible(case.supervoxel_locations), _descriptors(case.supervoxel_locations)
             nearest, _ = vq(descriptors, self.centres)
-            # Not by the number of class locations, which are drawn: it says little of large supervoxels.
+            # The number of class locations isn't used: they are a sample, which says little about large supervoxels.
             order = np.argsort(-descriptors[:, 3:].prod(axis=1), kind="stable")
             self._known[case.name] = {keys[i]: int(nearest[i]) + self.first for i in order}
         return self._known[case.name]
 
     def patch(self, case: PromptCase, bounds: Bounds) -> np.ndarray:
-        """int16 (*patch): the class of the least extended supervoxel that holds the voxel, `OUTSIDE`, or `UNKNOWN`."""
+        """int16 (*patch): the class of the smallest supervoxel that holds a voxel, or `OUTSIDE`, or `UNKNOWN`."""
         classes = self.of(case)
         if not classes:
             return np.full([last - first for first, last in bounds], UNKNOWN, np.int16)
@@ -79,7 +79,7 @@ class SupervoxelClasses:
 
 
 class _Hull:
-    """The convex hull of all of a case's supervoxels, roughly.
+    """The approximate convex hull of all supervoxels of a case.
 
     Args:
         locations: class locations (k, 4) of every supervoxel, not all of them empty.
@@ -96,11 +96,11 @@ class _Hull:
             planes = np.zeros((0, 4))
         inside = np.ones(len(cells), bool)
         for *normal, offset in planes:
-            inside &= cells * self._size @ normal + offset <= 0.5  # of the voxels, and not of their middles alone
+            inside &= cells * self._size @ normal + offset <= 0.5  # whole voxels, not only their middles
         self._inside = inside.reshape([_HULL_CELLS] * 3)
 
     def patch(self, bounds: Bounds) -> np.ndarray:
-        """Boolean (*patch): what lies inside."""
+        """Boolean (*patch): True inside the hull."""
         inside = self._inside
         for axis, (first, last) in enumerate(bounds):
             cells = (2 * (np.arange(first, last) - self._low[axis]) + 1) * _HULL_CELLS // (2 * self._size[axis])
@@ -122,7 +122,7 @@ def _visible(locations: dict[int, np.ndarray]) -> list[int]:
 def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
     """Place and extent (k, 6) of the supervoxels that have a voxel, relative to the box around all of them.
 
-    Left and right are alike, because nnU-Net mirrors images in training: the distance from the middle counts.
+    Left and right count as the same, because nnU-Net mirrors images in training: the distance from the middle is used.
     """
     voxels = [_some(locations[key]) for key in _visible(locations)]
     if not voxels:
@@ -135,7 +135,7 @@ def _descriptors(locations: dict[int, np.ndarray]) -> np.ndarray:
 
 
 def make_classes(datasets: Sequence[PromptDataset], count: int) -> list[SupervoxelClasses]:
-    """Classes of each dataset, with numbers of their own: the same place may be another part of the body there."""
+    """Classes of each dataset. No two share a number, because the same place may be another part of the body."""
     made: list[SupervoxelClasses] = []
     for dataset in datasets:
         made.append(SupervoxelClasses(dataset, count, first=1 + sum(map(len, made))))

@@ -1,4 +1,4 @@
-"""nnU-Net's trainer on supervoxels: config, datasets, loaders and steps; what is learned, an objective says."""
+"""nnU-Net's trainer on supervoxels: config, datasets, loaders and steps. An objective decides what is learned."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ CONFIG_VARIABLE = "nnUNet_supervoxel_training_config"
 class SupervoxelTrainer(nnUNetTrainer):
     """nnU-Net's trainer with an objective in place of labels.
 
-    The network takes image and interaction channels and has two outputs, background and object, whatever it learns: so
-    one export serves every objective. Settings come from the YAML file (or the template's name) in the environment
-    variable ``nnUNet_supervoxel_training_config``.
+    Whatever the network learns, it takes image and interaction channels, and has two outputs, background and object. So
+    one export serves every objective. The environment variable ``nnUNet_supervoxel_training_config`` names the YAML
+    file (or the template) with the settings.
 
     Attributes:
-        config_class: what the settings must fit.
+        config_class: the class of the settings.
         config: the settings.
-        fixed_epochs: set by the trainers that are named after a length; wins over the config.
+        fixed_epochs: number of epochs of the trainers that are named after it. It replaces the config's number.
 
     Raises:
         UserError: a wrong config; plans or a configuration that can't be trained here.
@@ -84,7 +84,7 @@ class SupervoxelTrainer(nnUNetTrainer):
 
     @abstractmethod
     def make_objective(self) -> Objective:
-        """What is to be learned."""
+        """The objective: what the network should learn."""
 
     @staticmethod
     def build_network_architecture(
@@ -113,7 +113,8 @@ class SupervoxelTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         """The config's optimizer under nnU-Net's schedule.
 
-        nnU-Net calls this after building the network and before DDP wraps it: here the objective's heads join it.
+        nnU-Net calls this after it has built the network and before DDP wraps it. So the network gets the objective's
+        heads here.
         """
         network = self.bare_network
         if not hasattr(network, HEADS) and (heads := self.objective.heads(network.decoder)) is not None:
@@ -125,7 +126,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
     def on_train_start(self) -> None:
-        """As in nnU-Net; the settings are left beside debug.json, where an export finds them."""
+        """As in nnU-Net. The settings are also written, beside debug.json, where an export finds them."""
         super().on_train_start()
         if self.local_rank == 0:
             save_json(self.config.model_dump(mode="json"), os.path.join(self.output_folder, f"{self.config.name}.json"))
@@ -147,7 +148,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         """The fold's validation cases.
 
         Raises:
-            UserError: not one of them has what the objective needs.
+            UserError: none of them has what the objective needs.
         """
         return self._open_dataset(self.do_split()[1], self.objective.label_use(training=False))
 
@@ -185,7 +186,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         return self.objective.validation_step(batch)
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
-        """As in nnU-Net, and what the objective logs besides."""
+        """As in nnU-Net, after the objective has logged its own values."""
         self.objective.on_validation_epoch_end(val_outputs)
         super().on_validation_epoch_end(val_outputs)
 
@@ -209,11 +210,11 @@ class SupervoxelTrainer(nnUNetTrainer):
 
     @property
     def bare_network(self) -> Any:
-        """nnU-Net's network (whose classes have no types) without DDP's wrapper."""
+        """nnU-Net's network (its classes have no type hints) without DDP's wrapper."""
         return self.network.module if self.is_ddp else self.network
 
     def step(self, data: torch.Tensor, target: Scales, loss: Callable[[Scales, Scales], torch.Tensor]) -> dict:
-        """One step of nnU-Net's with this loss of the network's outputs and the target."""
+        """One training step as in nnU-Net, but with `loss` of the network's outputs and the target."""
         usual, self.loss = self.loss, loss
         try:
             with self.autocast() if self.device.type == "cpu" else dummy_context():  # on GPUs, nnU-Net does it itself
@@ -224,7 +225,7 @@ class SupervoxelTrainer(nnUNetTrainer):
     @torch.no_grad()
     def forward(self, data: torch.Tensor) -> Scales:
         """Outputs for an input (b, c + 7, z, y, x), without gradients."""
-        # Past DDP's wrapper, which has nothing to share without gradients.
+        # DDP's wrapper is left out: without gradients it has nothing to share.
         with self.autocast():
             return self.bare_network(data)
 

@@ -1,4 +1,4 @@
-"""What a training can ask of the network, one file each.
+"""What a network can learn: one file for each objective.
 
 A new objective is one file here, and one line in `OBJECTIVES` if SupervoxelPretrainTrainer is to offer it.
 """

@@ -20,21 +20,21 @@ HEADS = "objective_heads"  # the network's attribute for an objective's heads, a
 
 
 class NoSettings(Config):
-    """Of an objective that has no settings of its own."""
+    """The settings of an objective that has none."""
 
 
 class Objective(ABC):
-    """What a batch shows, which outputs the network gets for it, the loss, and the validation.
+    """Decides what a batch shows, which outputs the network gets for it, the loss, and the validation.
 
     The trainer owns everything else: network, optimizer, schedule, loaders, checkpoints.
 
     Args:
-        trainer: whose network learns. Until it is initialized, only its config, plans and device are there.
+        trainer: its network learns. Before `trainer.initialize`, only its config, plans and device exist.
         settings: an instance of `Settings`.
 
     Attributes:
-        Settings: what the objective's settings must fit.
-        needs_features: whether it reads what modules inside the network put out. Such a network isn't compiled.
+        Settings: the class of the objective's settings.
+        needs_features: whether it reads outputs of modules inside the network. If so, the network isn't compiled.
         real_label_fraction: probability that the object of a place is a component of a real label.
     """
 
@@ -47,12 +47,12 @@ class Objective(ABC):
         self.settings = settings
 
     def label_use(self, training: bool) -> LabelUse:
-        """Whether cases without supervoxels count for their labels, in training or in validation."""
+        """Whether cases without supervoxels are used for their labels, in training or in validation."""
         return "never"
 
     @abstractmethod
     def samplers(self, train: Sequence[PromptDataset], validation: PromptDataset) -> tuple[Sampler, Sampler]:
-        """What batches show: of training and of validation. Both are pickled for the loaders' workers.
+        """The samplers of training and of validation. Both are pickled for the loaders' workers.
 
         Raises:
             UserError: the datasets don't hold what is needed.
@@ -63,7 +63,7 @@ class Objective(ABC):
         return None
 
     def loss(self, usual: nn.Module) -> nn.Module:
-        """The loss to train with, made of nnU-Net's."""
+        """The loss to train with, made from nnU-Net's usual one."""
         return usual
 
     def notes(self) -> list[str]:
@@ -84,10 +84,10 @@ class Objective(ABC):
 
     @abstractmethod
     def validation_step(self, batch: dict) -> dict:
-        """Validate one batch without gradients: what nnU-Net's `validation_step` returns, and more if wanted."""
+        """Validate one batch without gradients. Returns what nnU-Net's `validation_step` does, and more if needed."""
 
     def on_validation_epoch_end(self, outputs: list[dict]) -> None:
-        """Log and take out of the outputs what nnU-Net doesn't know."""
+        """Log what nnU-Net doesn't know, and remove it from the outputs."""
         return
 
     def validate(self) -> None:

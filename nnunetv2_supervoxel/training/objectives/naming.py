@@ -1,7 +1,7 @@
-"""Naming supervoxels without a prompt, so that features know what they lie in.
+"""Naming supervoxels without a prompt, so that features show which part of the body they belong to.
 
-To outline what a prompt points at takes little notion of what it is. Here the network sees the image alone. Of every
-voxel it must say which class its supervoxel belongs to (see `supervoxel_classes`).
+A network can outline what a prompt points at, and know little about what it is. Here the network sees the image alone.
+For every voxel it must predict the class of the voxel's supervoxel (see `supervoxel_classes`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class NamingHeads(nn.Module):
 
     def __init__(self, decoder: Any, classes: int) -> None:
         super().__init__()
-        # nnU-Net's name for layers that -pretrained_weights needn't have.
+        # nnU-Net's name for layers that may be missing in -pretrained_weights.
         self.seg_layers = nn.ModuleList(type(layer)(layer.in_channels, 1 + classes, 1) for layer in decoder.seg_layers)
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -67,7 +67,7 @@ class NamingHeads(nn.Module):
 
 
 class Naming(Objective):
-    """nnU-Net's loss on the classes of all voxels in sight."""
+    """nnU-Net's loss on the classes of all voxels in a patch."""
 
     Settings = NamingSettings
     settings: NamingSettings
@@ -83,14 +83,14 @@ class Naming(Objective):
         return NamingHeads(decoder, self.settings.classes * (1 + len(self.trainer.config.datasets)))
 
     def loss(self, usual: nn.Module) -> nn.Module:
-        """nnU-Net's loss, with or without deep supervision, but blind to what is `UNKNOWN`."""
+        """nnU-Net's loss, with or without deep supervision. It ignores voxels that are `UNKNOWN`."""
         loss: Any = deepcopy(usual)
         at_one_scale = getattr(loss, "loss", loss)
         at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
         return loss
 
     def train_step(self, batch: dict) -> dict:
-        """One step of nnU-Net's, on the classes in place of the network's own outputs."""
+        """One training step as in nnU-Net, on the outputs for classes instead of the network's own outputs."""
         network, blind_loss = self.trainer.bare_network, self.trainer.loss
         with outputs_of(network.decoder.stages) as features:
 
@@ -102,7 +102,7 @@ class Naming(Objective):
             return self.trainer.step(without_prompts(image), batch["classes"], loss)
 
     def validation_step(self, batch: dict) -> dict:
-        """Loss, and hits and mistakes of every class."""
+        """Loss, and right and wrong voxels of every class."""
         network, classes = self.trainer.bare_network, to_device(batch["classes"], self.trainer.device)
         with outputs_of(network.decoder.stages) as features:
             self.trainer.forward(without_prompts(to_device(batch["data"], self.trainer.device)))
@@ -117,9 +117,9 @@ class Naming(Objective):
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}
 
     def validate(self) -> None:
-        """Nothing but a line in the log: without a prompt there is no object to outline."""
+        """Only write a line to the log: without a prompt there is no object to outline."""
         self.trainer.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
 
     def _supervised(self, outputs: list[torch.Tensor]) -> Scales:
-        """What nnU-Net's loss looks at: all scales, or the finest alone without deep supervision."""
+        """The outputs that nnU-Net's loss takes: all scales with deep supervision, else the finest alone."""
         return outputs if self.trainer.enable_deep_supervision else outputs[0]

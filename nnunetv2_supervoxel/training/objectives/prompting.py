@@ -30,7 +30,7 @@ class Prompting(Objective):
     """nnU-Net's loss on the object that a user points at, after the last of several interactions.
 
     Attributes:
-        user: who prompts.
+        user: draws the prompts.
     """
 
     Settings = PromptTrainingConfig
@@ -44,27 +44,27 @@ class Prompting(Objective):
         self.user = SimulatedUser(settings.interactions, settings.point_radius)
         self._users_rng = np.random.default_rng()
         self._rounds_rng = np.random.default_rng(0)
-        self._validated = 0  # samples of this epoch
+        self._validated = 0  # how many samples of this epoch were validated
 
     def label_use(self, training: bool) -> LabelUse:
-        """Labels count where the config asks for them, and in a validation where no case has supervoxels."""
+        """Labels are used if the config asks for them, and in a validation in which no case has supervoxels."""
         if self.real_label_fraction:
             return "also"
         return "never" if training else "instead"
 
     def samplers(self, train: Sequence[PromptDataset], validation: PromptDataset) -> tuple[Sampler, Sampler]:
-        """The object's mask, for both."""
+        """Both show the object's mask."""
         return Sampler(), Sampler()
 
     def notes(self) -> list[str]:
-        """Whether nnInteractive's session will show the network other intensities than the training."""
+        """A warning if nnInteractive's session will give the network other intensities than the training does."""
         configuration = self.trainer.configuration_manager
         schemes = set(configuration.normalization_schemes)
         if schemes == {"ZScoreNormalization"} and not any(configuration.use_mask_for_norm):
             return []
         return [
-            "nnInteractive's session z-scores every image as a whole. This dataset is normalised otherwise "
-            f"({', '.join(sorted(schemes))}), so there the network will meet other intensities than in training."
+            "nnInteractive's session z-scores every image as a whole. This dataset is normalised in another way "
+            f"({', '.join(sorted(schemes))}), so the session will give the network other intensities than the training."
         ]
 
     def on_train_epoch_start(self, epoch: int) -> None:
@@ -72,7 +72,7 @@ class Prompting(Objective):
         self._rounds_rng = np.random.default_rng(epoch)
 
     def train_step(self, batch: dict) -> dict:
-        """One step of nnU-Net's on the last of 1 to `max_rounds` rounds; the rounds before run without gradient."""
+        """One training step as in nnU-Net on the last of 1 to `max_rounds` rounds. Earlier rounds have no gradient."""
         rounds = self._rounds(batch)
         rounds.prompt()
         for _ in range(int(self._rounds_rng.integers(self.settings.max_rounds))):
@@ -81,11 +81,11 @@ class Prompting(Objective):
         return self.trainer.step(rounds.input, batch["target"], self.trainer.loss)
 
     def on_validation_epoch_start(self) -> None:
-        """Ranks start at different types."""
+        """Every rank starts with a different interaction type."""
         self._validated = self.trainer.local_rank
 
     def validation_step(self, batch: dict) -> dict:
-        """`max_rounds` rounds, each sample with one interaction type throughout, the types in turn.
+        """Run `max_rounds` rounds. A sample has one interaction type in all rounds; the samples use the types in turn.
 
         Returns:
             What nnU-Net's returns, after the last round, and "prompts": per sample (type, Dice after the first prompt,
@@ -129,7 +129,7 @@ class Prompting(Objective):
         Writes ``validation/summary.json`` and ``validation/dice_over_interactions.png``.
 
         Raises:
-            UserError: not one case could be validated.
+            UserError: no case could be validated.
         """
         dataset = self.trainer.open_validation_dataset()
         results = {}
@@ -148,7 +148,7 @@ class Prompting(Objective):
         return InteractionRounds(image, target, self.user, decay, self._users_rng, kinds)
 
     def _evaluate(self, dataset: PromptDataset, name: str) -> list[ObjectResult]:
-        """A case's results; none, and a line in the log, if it can't be read."""
+        """A case's results. If it can't be read, there are none, and the log says why."""
         try:
             return evaluate_case(
                 dataset.open_case(name),
