@@ -7,15 +7,15 @@ from types import TracebackType
 
 
 class UserError(Exception):
-    """A mistake that a user can correct. Its one sentence says what is wrong, where, and what to do next.
+    """A mistake that a user can correct. Its message says what is wrong, where, and what to do next.
 
-    Commands print the sentence without a traceback, and exit with a code other than 0. Every other exception is a bug
+    Commands print the message without a traceback, and exit with a code other than 0. Every other exception is a bug
     and keeps its traceback.
     """
 
 
 def tell_user_errors_plainly() -> None:
-    """Print the sentence of a `UserError` without a traceback in commands of other packages, too (nnUNetv2_train)."""
+    """Print the message of a `UserError` without a traceback, in commands of other packages, too (nnUNetv2_train)."""
     tell_others = sys.excepthook
 
     def tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -28,6 +28,6 @@ def tell_user_errors_plainly() -> None:
 
 
 def last_line(error: Exception) -> str:
-    """What another package says of its error, in one line: its last, as many packages say there what went wrong."""
+    """The last line of another package's error message, in which many packages say what went wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

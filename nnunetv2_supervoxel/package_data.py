@@ -7,7 +7,7 @@ from typing import Literal
 
 
 def package_folder(name: Literal["configs", "trainers"]) -> Path:
-    """Its path: inside the package when installed from a wheel, beside it in a checkout."""
+    """The folder's path: inside the package if that was installed from a wheel, beside the package in a checkout."""
     package = Path(__file__).parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name

@@ -1,5 +1,6 @@
-"""Random streams that depend on (seed, case name, purpose) alone, so that order and number of workers never matter;
-and drawing from them.
+"""Random streams, and drawing from them.
+
+A stream depends on seed, case name and purpose alone. So the order of cases and the number of workers never matter.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ def case_generator(seed: int, case: str, purpose: str) -> np.random.Generator:
 
 
 def weighted_choice(weights: np.ndarray | Sequence[float], rng: np.random.Generator) -> int:
-    """An index, drawn with probability proportional to its weight; what `rng.choice` draws, some times faster.
+    """An index, drawn with probability proportional to its weight. It is what `rng.choice` draws, but comes faster.
 
     Args:
         weights: (n,), not negative, not all 0.
-        rng: gives one number.
+        rng: one number is drawn from it.
     """
     cumulated = np.cumsum(weights, dtype=np.float64)
     return int(cumulated.searchsorted(rng.random() * cumulated[-1], side="right"))

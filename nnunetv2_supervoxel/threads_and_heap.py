@@ -1,4 +1,4 @@
-"""Good manners on a machine that other jobs use, too."""
+"""Leaving cores and memory to other programs on the machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _M_ARENA_MAX = -8  # of glibc's mallopt
 
 
 def share_machine() -> None:
-    """Let threads sleep while they wait, and allocate from one heap; the user's own settings win.
+    """Let threads sleep while they wait, and allocate from one heap. The user's own settings are kept.
 
     Waiting threads of OpenMP spin by default: they keep cores busy that other programs need. OpenMP reads its variable
-    when PyTorch is imported, so call this function before.
+    when PyTorch is imported, so call this function before that.
 
     By default glibc gives threads heaps of their own, and a heap never shrinks.
 

@@ -24,7 +24,7 @@ import demo_dataset
 
 SHAPES = ((40, 96, 112), (48, 80, 128), (56, 112, 88))
 HELD_OUT = 900_000  # first seed; train.py draws its own from 0 up, validation from 800,000
-LARGE = 150  # pixels on the keyframe slice that make an object one which should be found
+LARGE = 150  # pixels; an object with more of them on the keyframe slice should be found
 LONG = 5  # slices
 
 

@@ -17,7 +17,7 @@ from nnunetv2_supervoxel.phantoms import Phantom
 
 SIZE = 256  # pixels
 ARCHITECTURE = SamArchitecture(160, 6, 5, (2, 5), SIZE, 8, 8, 128, 512, 128)
-LEVELS = 3  # masks per point, and so levels of a hierarchy of regions that can be told apart
+LEVELS = 3  # masks per point, and so the most nested regions that a point can mean
 PIXELS = 16  # 4 x 4 sub-pixels of a patch, which the graft carries
 
 
@@ -150,7 +150,7 @@ def _affinity_loss(embedding: torch.Tensor, sample: PointSample) -> torch.Tensor
 def new_model() -> Sam:
     """An untrained model with the weights from which it learns fast.
 
-    Queries and keys are tied, so that a point looks at its own place. Places speak louder than content.
+    Queries and keys are tied, so that a point looks at its own place. Places have more influence than content.
     """
     model = build_sam(ARCHITECTURE)
     decoder, prompts, encoder = model.mask_decoder, model.prompt_encoder, model.image_encoder
@@ -194,7 +194,7 @@ def _graft_into_encoder(model: Sam) -> None:
 
 
 def _graft_into_decoder(model: Sam) -> None:
-    """Bring these channels to their places in the upscaled mask features: once as bright, once as dark."""
+    """Bring these channels to their places in the upscaled mask features: once as they are, once negated."""
     decoder = model.mask_decoder
     for layer in decoder.transformer.layers:
         layer.norm4.weight[:PIXELS] = 1

@@ -80,7 +80,7 @@ def draw_sequence(phantoms: list[Phantom], rng: np.random.Generator, frames: int
         if not known:
             continue
         known = [_largest_on_first(known[i]) for i in rng.permutation(len(known))]
-        if rng.random() < 0.5:  # ends are where tracks go astray
+        if rng.random() < 0.5:  # tracks fail most at the ends of objects
             known.sort(key=lambda mask: mask[-1].any())
         known = known[:objects]
         pixels = _to_square(torch.from_numpy(augment_contrast(image, rng))[:, None]).expand(-1, 3, -1, -1)
@@ -123,7 +123,7 @@ class Gate:
 
     Attributes:
         present: (n,) boolean, which objects are on the frame; to be set before every frame.
-        scores: (n, 1), what the model said.
+        scores: (n, 1), what the model predicted.
     """
 
     def __init__(self, model: SAM2Base) -> None:
@@ -162,7 +162,7 @@ def step(
 
 
 class _Features:
-    """Called with a frame's number, gives vision features, their positions and sizes, one for every object.
+    """A function of a frame's number that returns vision features, their positions and sizes, one for every object.
 
     Args:
         model: encodes all frames, at once.

@@ -75,7 +75,7 @@ def _parse() -> argparse.Namespace:
         "--longest",
         type=int,
         default=8,
-        help="SAM 2: longest sequence; more than --frames: the first run without gradient",
+        help="SAM 2: longest sequence; if longer than --frames, its surplus frames run without gradient",
     )
     parser.add_argument("--objects", type=int, default=6, help="SAM 2: most objects tracked per sequence")
     parser.add_argument("--pool", type=int, default=400, help="number of phantoms")
@@ -85,7 +85,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     arguments = parser.parse_args()
     if not 3 <= arguments.frames <= arguments.longest:
-        parser.error("--frames must be at least 3, and --longest not below it")
+        parser.error("--frames must be at least 3, and --longest at least --frames")
     return arguments
 
 
