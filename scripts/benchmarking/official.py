@@ -17,7 +17,7 @@ from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_
 
 
 def load_or_make_sam2(checkpoint: str, device: torch.device | str, model_class: type[SAM2Base] = SAM2Base) -> SAM2Base:
-    """SAM 2.1 by its name or path; where there is no file of an official size, with random weights, which is said.
+    """SAM 2.1 by its name or path. If an official size has no file here, it gets random weights, and a line reports it.
 
     Random weights take the same time.
     """
@@ -26,7 +26,7 @@ def load_or_make_sam2(checkpoint: str, device: torch.device | str, model_class: 
     except UserError:
         if checkpoint not in SAM2_ARCHITECTURES:
             raise
-        print(f"No file of '{checkpoint}' is here: random weights, which take the same time.", flush=True)
+        print(f"There is no file of '{checkpoint}': using random weights, which take the same time.", flush=True)
         model = build_sam2(SAM2_ARCHITECTURES[checkpoint], model_class)
         return model.requires_grad_(False).to(device)
 
