@@ -19,6 +19,7 @@ from unittest import mock
 import numpy as np
 import torch
 from benchmarking.clock import Clock
+from benchmarking.limits import disc, matrix_rate
 from benchmarking.official import load_or_make_sam2, resized, track_together
 from benchmarking.report import make_parser, report
 from sam2.modeling.sam2_base import SAM2Base
@@ -49,7 +50,7 @@ def main() -> None:
     ]
     report(rows, {}, None)
 
-    rate = _matrix_rate(model.device, Propagator(model)._bfloat16)
+    rate = matrix_rate(model.device, Propagator(model)._bfloat16)
     total = arguments.frames * (
         operations["image encoder"] + arguments.objects * sum(operations[p] for p in PER_OBJECT)
     )
@@ -98,16 +99,6 @@ def _attention_operations(query: tuple, key: tuple, value: tuple, *_: object, **
     return sdpa_flop_count(query, key, value)
 
 
-def _matrix_rate(device: torch.device, bfloat16: bool, size: int = 2048) -> float:
-    """Floating-point operations per second of a square matrix product, the best of ten."""
-    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
-    clock = Clock(device)
-    for _ in range(10):
-        with clock("product"):
-            matrix @ matrix
-    return 2 * size**3 / min(clock.times["product"])
-
-
 def _seconds(run: Callable[..., None], arguments: argparse.Namespace, device: torch.device) -> float:
     run(arguments, arguments.objects, frames=3)  # warm
     clock = Clock(device)
@@ -119,10 +110,10 @@ def _seconds(run: Callable[..., None], arguments: argparse.Namespace, device: to
 def _propagate(model: SAM2Base, arguments: argparse.Namespace, objects: int, frames: int | None = None) -> None:
     """Track discs over a fixed number of slices, from the middle one."""
     frames = frames or arguments.frames
-    image, disc = _disc(arguments.size)
+    image, inside = disc(arguments.size)
     with mock.patch.object(propagation, "touching", lambda _, after: np.ones(len(after), bool)):
         Propagator(model, objects)(
-            lambda _: image[None], frames, [Seeds(frames // 2, np.repeat(disc[None], objects, 0))]
+            lambda _: image[None], frames, [Seeds(frames // 2, np.repeat(inside[None], objects, 0))]
         )
 
 
@@ -131,21 +122,13 @@ def _propagate_officially(
 ) -> None:
     """The same with the official predictor."""
     frames = frames or arguments.frames
-    image, disc = _disc(arguments.size)
+    image, inside = disc(arguments.size)
     volume = resized(np.repeat(image[None], frames, 0), predictor.image_size)
-    seeds, result = np.repeat(disc[None], objects, 0), np.zeros((objects, frames, *disc.shape), bool)
+    seeds, result = np.repeat(inside[None], objects, 0), np.zeros((objects, frames, *inside.shape), bool)
     bfloat16 = predictor.device.type == "cuda"  # as ours
     with torch.autocast(predictor.device.type, torch.bfloat16, enabled=bfloat16):
         track_together(predictor, volume, seeds, frames // 2, result)
         track_together(predictor, volume.flip(0), seeds, frames - 1 - frames // 2, result[:, ::-1])
-
-
-def _disc(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A bright disc on dark ground: the slice, and the disc's mask."""
-    height, width = size
-    y, x = np.indices((height, width))
-    disc = (y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 4) ** 2
-    return (0.2 + 0.6 * disc).astype(np.float32), disc
 
 
 def _parse() -> argparse.Namespace:

@@ -34,9 +34,9 @@ def main() -> None:
     volume = make_phantom((24, *arguments.size), np.random.default_rng(arguments.seed)).image[None]
     image = to_uint8_rgb(IntensityWindow.of(volume, config.intensity_percentiles)(volume[:, 12]))
 
-    ours, of_ours = _run(Proposer(model, config), image)
+    ours, of_ours = time_proposals(Proposer(model, config), image)
     with mock.patch.object(_MaskGenerator, "_process_batch", SamAutomaticMaskGenerator._process_batch):
-        usual, of_usual = _run(Proposer(model, config), image)
+        usual, of_usual = time_proposals(Proposer(model, config), image)
     rows = [
         {"part": part, "usual s": usual[part], "ours s": ours[part], "times faster": usual[part] / ours[part]}
         for part in usual
@@ -47,7 +47,7 @@ def main() -> None:
     print(f"\n{len(of_usual)} proposals and {len(of_ours)}, {same} of them the same")
 
 
-def _run(propose: Proposer, image: np.ndarray) -> tuple[dict[str, float], list[Proposal]]:
+def time_proposals(propose: Proposer, image: np.ndarray) -> tuple[dict[str, float], list[Proposal]]:
     """Seconds by part, and the proposals."""
     predictor = propose._generator.predictor
     model = predictor.model

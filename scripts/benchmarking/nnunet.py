@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -63,8 +64,10 @@ def add_configuration(
 
 
 def command(name: str | Path, *arguments: object) -> list[str]:
-    """The command line of one of the environment's commands, or of Python itself."""
-    return [str(Path(sys.executable).parent / name), *map(str, arguments)]
+    """The command line of one of the environment's commands, or of Python itself; or else of one on the PATH."""
+    of_environment = Path(sys.executable).parent / name
+    program = of_environment if of_environment.is_file() else shutil.which(name) or of_environment
+    return [str(program), *map(str, arguments)]
 
 
 def run(name: str | Path, *arguments: object, **options: Any) -> None:
