@@ -33,7 +33,7 @@ from benchmarking.report import make_parser, report
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from scipy import ndimage
 
-from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam2
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.generation.methods.sam import supervoxels_of
 from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds

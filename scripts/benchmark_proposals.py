@@ -20,7 +20,7 @@ from benchmarking.report import make_parser, report
 from segment_anything import SamAutomaticMaskGenerator
 
 from nnunetv2_supervoxel import GenerationConfig, load_config
-from nnunetv2_supervoxel.checkpoints import load_sam
+from nnunetv2_supervoxel.checkpoints.loading import load_sam
 from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal, Proposer, _MaskGenerator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
+from nnunetv2_supervoxel.files.nnunet_folders import trained_checkpoint
 
 if TYPE_CHECKING:
     from nnunetv2_supervoxel.export.trained_model import TrainedModel
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 @entry_point
 def main() -> int:
     arguments = _parse()
+    names = arguments.d, arguments.tr, arguments.p, arguments.c, arguments.f, arguments.chk
+    trained_checkpoint(*names)  # a wrong name is reported before anything heavy is imported
 
     from nnunetv2_supervoxel.export.trained_model import load_trained_model
 
-    model = load_trained_model(arguments.d, arguments.tr, arguments.p, arguments.c, arguments.f, arguments.chk)
+    model = load_trained_model(*names)
     if arguments.format == "nninteractive":
         _for_nninteractive(model, arguments.o, arguments.license)
     elif arguments.format == "nnunet":

@@ -14,7 +14,7 @@ from nnunetv2_supervoxel.commands.flags import (
     read_config,
 )
 from nnunetv2_supervoxel.commands.summary import finish_generation
-from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
@@ -22,15 +22,15 @@ from nnunetv2_supervoxel.threads_and_heap import share_machine
 def main() -> int:
     arguments = _parse()
     config = read_config(arguments.config)
-    for dataset in arguments.d:  # a wrong ID is reported before anything heavy is imported
-        dataset_folder(dataset)
+    for dataset in arguments.d:  # wrong names are reported before anything heavy is imported
+        read_plans(dataset_folder(dataset), arguments.p, arguments.c)
     share_machine()
 
     from nnunetv2_supervoxel.files.preprocessed import locate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
     from nnunetv2_supervoxel.runners.generate import generate_dataset
 
-    for dataset in arguments.d:  # wrong plans are reported before hours of work on other datasets
+    for dataset in arguments.d:  # one that isn't preprocessed is reported before hours of work on others
         locate_dataset(dataset, arguments.p, arguments.c)
     generator = SupervoxelGenerator(config, arguments.device)
     reports = [

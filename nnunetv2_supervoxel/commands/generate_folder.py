@@ -8,6 +8,7 @@ from pathlib import Path
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_config, add_running, check_running, make_parser, read_config
 from nnunetv2_supervoxel.commands.summary import finish_generation
+from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
@@ -15,13 +16,15 @@ from nnunetv2_supervoxel.threads_and_heap import share_machine
 def main() -> int:
     arguments = _parse()
     config = read_config(arguments.config)
+    output = arguments.o or arguments.i.resolve().parent / "supervoxel"
+    images_to_generate(arguments.i, output, config)  # a wrong folder is reported before anything heavy is imported
     share_machine()
 
     from nnunetv2_supervoxel.runners.generate import generate_folder
 
     reports = generate_folder(
         arguments.i,
-        arguments.o or arguments.i.resolve().parent / "supervoxel",
+        output,
         config,
         device=arguments.device,
         num_parts=arguments.num_parts,

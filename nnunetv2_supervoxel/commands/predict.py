@@ -8,11 +8,19 @@ from pathlib import Path
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_device, make_parser
 from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.export.model_folder import checkpoint_of
+from nnunetv2_supervoxel.export.prompt_file import load_prompts
+from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart, find_images
 
 
 @entry_point
 def main() -> int:
     arguments = _parse()
+    # Mistakes are reported before anything heavy is imported.
+    check_apart(arguments.i, arguments.o, "Masks")
+    load_prompts(arguments.prompts)
+    find_images(arguments.i, NNUNET_ENDINGS)
+    checkpoint_of(arguments.m)
 
     from nnunetv2_supervoxel.export.predict import predict_folder
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
 from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.files.image_folders import find_arrays
 
 
 @entry_point
 def main() -> int:
     arguments = _parse()
+    find_arrays(arguments.supervoxel_folder)  # a wrong folder is reported before anything heavy is imported
 
     from nnunetv2_supervoxel.files.supervoxel_files import rewrite_folder
 

@@ -15,18 +15,14 @@ import torch
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.export.model_folder import checkpoint_of
 from nnunetv2_supervoxel.export.nninteractive import SESSION_NAMES, can_zoom
-from nnunetv2_supervoxel.export.prompt_file import (
-    Prompt,
-    Space,
-    common_axis,
-    draw_on_slice,
-    load_prompts,
-    voxel_indices,
-)
+from nnunetv2_supervoxel.export.prompt_drawing import common_axis, draw_on_slice, voxel_indices
+from nnunetv2_supervoxel.export.prompt_file import Prompt, Space, load_prompts
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
+from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart, find_images
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
-from nnunetv2_supervoxel.files.volumes import NNUNET_ENDINGS, find_images, read_channels
+from nnunetv2_supervoxel.files.volumes import read_channels
 
 if TYPE_CHECKING:
     from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
@@ -50,8 +46,7 @@ def predict_folder(
     Raises:
         UserError: the folders, the model or the file of prompts can't be used at all.
     """
-    if images.resolve() == output.resolve():
-        raise UserError(f"Masks in {output} could replace the images there; choose another folder for the output.")
+    check_apart(images, output, "Masks")
     wanted = load_prompts(prompts)
     found = find_images(images, NNUNET_ENDINGS)
     session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
@@ -91,13 +86,7 @@ def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSes
         from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
     except ImportError as error:
         raise UserError("nnInteractive isn't installed; run 'pip install nninteractive'.") from error
-    folds = sorted(model.glob("fold_*"))
-    if len(folds) != 1 or not (model / "inference_info.json").is_file():
-        raise UserError(
-            f"{model} isn't a model folder for nnInteractive (inference_info.json and one fold_X); "
-            "make one with nnUNetv2_supervoxel_export --format nninteractive."
-        )
-    load_checkpoint(folds[0] / "checkpoint_final.pth")  # the session's own loading would run code from the file
+    load_checkpoint(checkpoint_of(model))  # the session's own loading would run code from the file
     try:
         with _silence():
             session = nnInteractiveInferenceSession(device=device, torch_n_threads=os.cpu_count() or 1)

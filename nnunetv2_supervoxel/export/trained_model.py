@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.file_path_utilities import get_output_folder
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.config import PretrainingConfig, PromptTrainingConfig
 from nnunetv2_supervoxel.config.loading import check_settings
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
+from nnunetv2_supervoxel.files.nnunet_folders import trained_checkpoint
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.training.objectives.base import HEADS
@@ -73,15 +72,8 @@ def load_trained_model(
     Raises:
         UserError: nothing was trained under these names, a file is damaged, or the network isn't a prompt model.
     """
-    environment_folder("nnUNet_results")  # raises if it isn't set
-    try:
-        folder = Path(get_output_folder(dataset, trainer, plans, configuration, fold))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"Dataset {dataset} isn't known to nnU-Net: nnUNet_raw, nnUNet_preprocessed and nnUNet_results have no "
-            "dataset with that number or name."
-        ) from error
-    content = load_checkpoint(folder / checkpoint)
+    path = trained_checkpoint(dataset, trainer, plans, configuration, fold, checkpoint)
+    folder, content = path.parent, load_checkpoint(path)
     model = TrainedModel(
         fold=str(fold),
         configuration=configuration,
@@ -93,7 +85,7 @@ def load_trained_model(
     )
     expected = network_shapes(model.plans, configuration, model.image_channels + NUM_CHANNELS, 2)
     if misfit := first_difference(shapes_of(model.weights), expected):
-        raise UserError(f"{folder / checkpoint} doesn't fit its own plans as a prompt model: {misfit}.")
+        raise UserError(f"{path} doesn't fit its own plans as a prompt model: {misfit}.")
     return model
 
 
@@ -103,8 +95,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, or holds more than weights and plain data.
     """
-    if not path.is_file():
-        raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer.")
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

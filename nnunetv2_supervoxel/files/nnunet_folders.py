@@ -1,12 +1,14 @@
-"""Where nnU-Net keeps its datasets. This module imports nothing heavy, so that a wrong ID is reported at once."""
+"""Where nnU-Net keeps its datasets and models. This module imports nothing heavy, so that mistakes show at once."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Literal
 
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunetv2_supervoxel.errors import UserError
 
@@ -43,3 +45,51 @@ def dataset_folder(dataset: str | int) -> Path:
             f"There is no dataset {dataset} in {root}; "
             f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
         ) from error
+
+
+def read_plans(folder: Path, plans: str, configuration: str) -> dict:
+    """The content of a dataset's plans.
+
+    Args:
+        folder: of the dataset, in $nnUNet_preprocessed.
+        plans: their name.
+        configuration: one that they must have.
+
+    Raises:
+        UserError: there are no such plans, they are damaged, or they lack the configuration.
+    """
+    path = folder / f"{plans}.json"
+    if not path.is_file():
+        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {path}.")
+    try:
+        content = json.loads(path.read_text())
+        known = list(content["configurations"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read as nnU-Net's plans; plan the dataset again.") from error
+    if configuration not in known:
+        raise UserError(
+            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
+            f"there are: {', '.join(known)}."
+        )
+    return content
+
+
+def trained_checkpoint(
+    dataset: str, trainer: str, plans: str, configuration: str, fold: str, name: str = "checkpoint_final.pth"
+) -> Path:
+    """A checkpoint in $nnUNet_results, named as on nnUNetv2_train's command line.
+
+    Raises:
+        UserError: the environment variable isn't set, or nothing was trained under these names.
+    """
+    environment_folder("nnUNet_results")  # raises if it isn't set
+    try:
+        path = Path(get_output_folder(dataset, trainer, plans, configuration, fold)) / name
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"Dataset {dataset} isn't known to nnU-Net: nnUNet_raw, nnUNet_preprocessed and nnUNet_results have no "
+            "dataset with that number or name."
+        ) from error
+    if not path.is_file():
+        raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer.")
+    return path

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError, last_line
-from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.files.volumes import Volume, take_channels
 
 
@@ -41,15 +40,7 @@ def locate_dataset(dataset: str | int, plans: str, configuration: str) -> Prepro
         UserError: it isn't preprocessed with these plans and this configuration.
     """
     folder = dataset_folder(dataset)
-    plans_file = folder / f"{plans}.json"
-    if not plans_file.is_file():
-        raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {plans_file}.")
-    manager = PlansManager(load_json(str(plans_file)))
-    if configuration not in manager.available_configurations:
-        raise UserError(
-            f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
-            f"there are: {', '.join(manager.available_configurations)}."
-        )
+    manager = PlansManager(read_plans(folder, plans, configuration))
     settings = manager.get_configuration(configuration)
     spacing = tuple(settings.spacing)
     if len(spacing) == 2:  # 2D configurations leave the first axis as it is

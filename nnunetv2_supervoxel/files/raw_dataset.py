@@ -10,12 +10,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import SimpleITK as sitk  # noqa: N813
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, find_images
 from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
-from nnunetv2_supervoxel.files.volumes import NNUNET_ENDINGS, find_images, read_channels
 
 IGNORE = 2  # the label for unknown; nnU-Net wants at least one other label below it
 
@@ -116,6 +115,10 @@ def _check_channels(files: Channels, channels: int) -> None:
 
 def _write_unknown_label(images: list[Path], label: Path) -> None:
     """A label of IGNORE alone, with the geometry of a case's images. These are read to see that they are whole."""
+    import SimpleITK as sitk  # noqa: N813 (here: a wrong folder is reported without it)
+
+    from nnunetv2_supervoxel.files.volumes import read_channels
+
     first = read_channels(images)[0]
     unknown = sitk.Image(first.GetSize(), sitk.sitkUInt8) + IGNORE
     unknown.CopyInformation(first)

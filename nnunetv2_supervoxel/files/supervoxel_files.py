@@ -26,6 +26,7 @@ import numpy as np
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import class_locations, supervoxel_arrays
+from nnunetv2_supervoxel.files.image_folders import find_arrays
 from nnunetv2_supervoxel.files.volumes import Header
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 
@@ -128,11 +129,7 @@ def rewrite_folder(folder: Path, processes: int) -> tuple[int, dict[str, str]]:
     Raises:
         UserError: there is no such folder, or no array in it.
     """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
-    cases = list_cases(folder)
-    if not cases:
-        raise UserError(f"{folder} holds no supervoxel array (.b2nd); generate supervoxels first.")
+    cases = find_arrays(folder)
     failures = class_locations.rewrite_many({case: _array_and_locations(folder, case) for case in cases}, processes)
     return len(cases) - len(failures), failures
 

@@ -14,9 +14,6 @@ import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 
-# Formats that nnU-Net reads through SimpleITK, with a 3D image in a single file.
-NNUNET_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
-
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -42,37 +39,6 @@ class Header:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
-
-
-def find_images(
-    folder: Path, endings: Sequence[str], excluded: Sequence[str] = (), remedy: str = "bring files that do"
-) -> dict[str, tuple[Path, str]]:
-    """Images by case name, sorted, each with the ending that it matched.
-
-    Args:
-        folder: not searched below.
-        endings: what file names may end in, upper case or lower.
-        excluded: files with any of these in their name are passed over.
-        remedy: what a user should do if nothing is found.
-
-    Raises:
-        UserError: there is no such folder, no image in it, or two that differ in their ending alone.
-    """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
-    found: dict[str, tuple[Path, str]] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((e for e in endings if path.name.lower().endswith(e.lower())), None)
-        if ending is None or not path.is_file() or any(part in path.name for part in excluded):
-            continue
-        name = path.name[: -len(ending)]
-        if name in found:
-            raise UserError(f"{path} and {found[name][0]} would have the same name in the output; keep one of them.")
-        found[name] = path, ending
-    if not found:
-        without = f" and contains none of {', '.join(excluded)}" if excluded else ""
-        raise UserError(f"{folder} holds no file that ends with {' or '.join(endings)}{without}; {remedy}.")
-    return found
 
 
 def read_image(path: Path, channels: Sequence[int]) -> Volume:

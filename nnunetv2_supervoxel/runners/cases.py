@@ -10,10 +10,10 @@ from pathlib import Path
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_supervoxel.config import GenerationConfig
-from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed
-from nnunetv2_supervoxel.files.volumes import Volume, find_images, read_image
+from nnunetv2_supervoxel.files.volumes import Volume, read_image
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance, report_failed, report_kept, report_made
@@ -147,11 +147,7 @@ def folder_cases(images: Path, output: Path, config: GenerationConfig) -> list[C
     Raises:
         UserError: both folders are the same, or there are no images.
     """
-    if images.resolve() == output.resolve():
-        raise UserError(
-            f"Supervoxels in {output} would replace the images there; choose another folder for the output."
-        )
-    paths = find_images(images, config.file_format, config.excluded_strings, "set file_format in the config")
+    paths = images_to_generate(images, output, config)
     return [
         ImageCase(
             name=name,

@@ -25,8 +25,8 @@ from benchmarking.limits import disc, matrix_rate
 from benchmarking.nnunet import add_configuration, command
 from benchmarking.official import load_or_make_sam2, resized, track_together
 from nnunetv2_supervoxel import GenerationConfig, load_config
-from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
 from nnunetv2_supervoxel.checkpoints.architectures import SAM_ARCHITECTURES, build_sam
+from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
 from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.generation.sam import propagation
 from nnunetv2_supervoxel.generation.sam.encoding import SliceEncoder

@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from nnunetv2_supervoxel.checkpoints import load_sam2
 from nnunetv2_supervoxel.checkpoints.architectures import SAM2_ARCHITECTURES, build_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam2
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD
 

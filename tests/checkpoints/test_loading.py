@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 
 from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
 from nnunetv2_supervoxel.checkpoints.architectures import (
     SAM2_ARCHITECTURES,
     SAM_ARCHITECTURES,
     build_sam,
     build_sam2,
 )
+from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
 from nnunetv2_supervoxel.checkpoints.registry import find_checkpoint
 
 

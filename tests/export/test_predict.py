@@ -12,13 +12,8 @@ from nnInteractive.inference.inference_session import nnInteractiveInferenceSess
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.nninteractive import export_nninteractive
-from nnunetv2_supervoxel.export.prompt_file import (
-    LassoPrompt,
-    ScribblePrompt,
-    draw_on_slice,
-    load_prompts,
-    voxel_indices,
-)
+from nnunetv2_supervoxel.export.prompt_drawing import draw_on_slice, voxel_indices
+from nnunetv2_supervoxel.export.prompt_file import LassoPrompt, ScribblePrompt, load_prompts
 
 SHAPE = (18, 28, 37)
 
@@ -159,5 +154,5 @@ def test_what_is_no_model_is_said(folder, tmp_path, run):
     assert "isn't a model folder" in done.stderr
     done = run("nnUNetv2_supervoxel_predict", "-i", folder, "-o", folder, "-m", folder, "-prompts", file)
     assert done.returncode == 1
-    assert "could replace the images" in done.stderr
+    assert "would replace the images" in done.stderr
     assert not (tmp_path / "out").exists()

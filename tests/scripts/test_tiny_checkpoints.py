@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.phantoms import make_phantom
 

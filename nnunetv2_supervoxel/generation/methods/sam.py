@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunetv2_supervoxel.checkpoints import load_sam, load_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.generation.intensity import to_uint8_rgb
 from nnunetv2_supervoxel.generation.methods.base import Image, Method

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 
-from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam2
 from nnunetv2_supervoxel.generation.sam.batched_sam2 import BatchedSam2
 from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
 

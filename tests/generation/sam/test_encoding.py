@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam2
 from nnunetv2_supervoxel.generation.sam.encoding import SliceEncoder
 
 

@@ -13,7 +13,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from scipy import ndimage
 
 from nnunetv2_supervoxel import SupervoxelGenerator
-from nnunetv2_supervoxel.checkpoints import load_sam2
+from nnunetv2_supervoxel.checkpoints.loading import load_sam2
 from nnunetv2_supervoxel.generation.sam import propagation
 from nnunetv2_supervoxel.generation.sam.encoding import IMAGENET_MEAN, IMAGENET_STD, FrameReader, SliceFeatures
 from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
