@@ -168,8 +168,7 @@ def _reference(folder: Path, arguments: argparse.Namespace) -> Way:
     """Load the model; what does the same the usual way."""
     device = torch.device(arguments.device)
     predictor = load_sam2(arguments.checkpoint, device, model_class=SAM2VideoPredictor).model
-    half = arguments.precision == "bfloat16" or (arguments.precision == "auto" and device.type == "cuda")
-    precision = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+    precision = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
 
     def run(volume: np.ndarray, seeds: np.ndarray, keyframe: int, clock: Clock) -> dict:
         result = np.zeros((len(seeds), *volume.shape))
@@ -198,7 +197,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=20)
     parser.add_argument("--checkpoint", default="bundled", help="SAM 2.1: registry name or path")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of both sides")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of our way")
     parser.add_argument("--threads", type=int, help="of PyTorch, for both sides; default: PyTorch's own")
     parser.add_argument("--seed", type=int, default=4, help="of the phantom and its outlines")
     return parser.parse_args()

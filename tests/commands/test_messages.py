@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,27 +102,3 @@ def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...], run: Callabl
     done = run(*arguments)
     assert done.returncode == 2
     assert "usage:" in done.stderr
-
-
-@pytest.mark.usefixtures("nnunet_folders")
-@pytest.mark.parametrize(
-    ("module", "arguments"),
-    [
-        ("generate_dataset", ("-d", "123", "-config", "tiny")),
-        ("generate_dataset", ("-d", "123", "-config", "nothing")),
-        ("generate_dataset", ("-d", "123", "-num_parts", "0")),
-        ("generate_folder", ("-i", "x", "-c", "nothing")),
-        ("save_fg_location", ("-supervoxel_folder", "x", "-np", "0")),
-        ("export", ("-d", "123", "-o", "x", "--format", "nnunet", "--channels", "0")),
-        ("import_images", ("-i", "x", "-d", "0")),
-    ],
-)
-def test_these_mistakes_do_not_wait_for_pytorch(module: str, arguments: tuple[str, ...]) -> None:
-    code = (
-        "import atexit, sys; atexit.register(lambda: print([m for m in ('torch', 'SimpleITK') if m in sys.modules]));"
-        f"from nnunetv2_supervoxel.commands.{module} import main; sys.exit(main())"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode in (1, 2)
-    assert "rror: " in done.stderr
-    assert done.stdout == "[]\n"

@@ -60,7 +60,7 @@ def _to_memories(attention: RoPEAttention, image: torch.Tensor, look_back: LookB
 
 def _rotated(tokens: torch.Tensor, attention: RoPEAttention) -> torch.Tensor:
     """Rotary positions (Su et al., 2021) on the pixels of one image or several: (objects, pixels, channels)."""
-    turns = attention.freqs_cis.to(tokens.device)
+    turns = attention.freqs_cis = attention.freqs_cis.to(tokens.device)
     objects, pixels, channels = tokens.shape
     pairs = torch.view_as_complex(tokens.float().reshape(objects, -1, len(turns), channels // 2, 2))
     return torch.view_as_real(pairs * turns).reshape(objects, pixels, channels).type_as(tokens)
