@@ -46,7 +46,7 @@ def test_the_python_example_runs() -> None:
 
 
 def test_files_that_are_mentioned_exist() -> None:
-    for path in re.findall(r"(?:scripts|docs|configs)/[\w.]+\.\w+", README):
+    for path in re.findall(r"(?:scripts|docs|configs)(?:/\w+)+\.\w+", README):
         assert (Path(__file__).parents[1] / path).is_file(), path
 
 

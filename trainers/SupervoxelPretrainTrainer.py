@@ -1,6 +1,7 @@
 """For nnUNet_extTrainer: SupervoxelPretrainTrainer, and one trainer for each usual number of epochs."""
 
 from nnunetv2_supervoxel.config import PretrainingConfig
+from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.config.loading import check_settings
 from nnunetv2_supervoxel.errors import tell_user_errors_plainly
 from nnunetv2_supervoxel.training.objectives import find_objective
@@ -16,11 +17,11 @@ class SupervoxelPretrainTrainer(SupervoxelTrainer):
     config_class = PretrainingConfig
     config: PretrainingConfig
 
-    def make_objective(self) -> Objective:
+    def choose_objective(self) -> tuple[type[Objective], Config]:
         """The objective that the config names."""
         kind = find_objective(self.config.objective)
         complaint = f"'objective_settings' of {self.config.objective} in the training config are wrong"
-        return kind(self, check_settings(self.config.objective_settings, kind.Settings, complaint))
+        return kind, check_settings(self.config.objective_settings, kind.Settings, complaint)
 
 
 class SupervoxelPretrainTrainer_1epoch(SupervoxelPretrainTrainer):

@@ -1,7 +1,9 @@
 """For nnUNet_extTrainer: SupervoxelPromptTrainer, and one trainer for each usual number of epochs."""
 
 from nnunetv2_supervoxel.config import PromptTrainingConfig
+from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.errors import tell_user_errors_plainly
+from nnunetv2_supervoxel.training.objectives.base import Objective
 from nnunetv2_supervoxel.training.objectives.prompting import Prompting
 from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
 
@@ -14,9 +16,9 @@ class SupervoxelPromptTrainer(SupervoxelTrainer):
     config_class = PromptTrainingConfig
     config: PromptTrainingConfig
 
-    def make_objective(self) -> Prompting:
-        """The objective: segment what simulated users point at."""
-        return Prompting(self, self.config)
+    def choose_objective(self) -> tuple[type[Objective], Config]:
+        """Segment what simulated users point at."""
+        return Prompting, self.config
 
 
 class SupervoxelPromptTrainer_1epoch(SupervoxelPromptTrainer):

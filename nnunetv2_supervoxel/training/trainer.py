@@ -20,6 +20,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import autocast, nn
 
 from nnunetv2_supervoxel.config import TrainingConfig, find_config, load_config
+from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
@@ -69,6 +70,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         kind = self.config_class
         self.config = load_config(find_config(named, kind.name), kind) if named else kind()
         check_configuration(plans, configuration)
+        objective, settings = self.choose_objective()  # mistakes are reported before nnU-Net makes the output folder
         super().__init__(plans, configuration, fold, dataset_json, device)
         take_threads_asked_for()
         self.num_epochs = self.fixed_epochs or self.config.num_epochs
@@ -80,11 +82,11 @@ class SupervoxelTrainer(nnUNetTrainer):
         # Loss, augmentation and metrics follow the label manager: here there is one object and no label to ignore.
         self.real_label_manager = self.label_manager
         self.label_manager = self.plans_manager.get_label_manager({"labels": {"background": 0, "object": 1}})
-        self.objective = self.make_objective()
+        self.objective = objective(self, settings)
 
     @abstractmethod
-    def make_objective(self) -> Objective:
-        """The objective: what the network should learn."""
+    def choose_objective(self) -> tuple[type[Objective], Config]:
+        """What the network should learn, and the settings of that, as the config says."""
 
     @staticmethod
     def build_network_architecture(

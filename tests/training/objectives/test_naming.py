@@ -153,6 +153,7 @@ def test_the_command_trains_and_the_export_leaves_the_heads_behind(pretraining, 
     ],
 )
 def test_wrong_settings_are_told(pretraining, make_trainer, settings, words):
-    pretraining(**settings)
+    results = pretraining(**settings)
     with pytest.raises(UserError, match=re.escape(words)):
         make_trainer(TRAINER, initialize=False)
+    assert not results.exists(), "an output folder was left behind"
