@@ -12,6 +12,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
+from nnunetv2_supervoxel.generation.sam.attention_to_few import with_fast_attention
 from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
 from nnunetv2_supervoxel.generation.sam.mask_decoding import ObjectMaskDecoder, Prediction
 from nnunetv2_supervoxel.generation.sam.memory_attention import ObjectMemoryAttention
@@ -25,11 +26,13 @@ class BatchedSam2:
     """What SAM 2 does with objects on one slice.
 
     Args:
-        model: it has the weights. Its normalisations are replaced by faster ones with the same weights.
+        model: it has the weights. Its normalisations, and the attention of pixels to tokens, are replaced by faster
+            ones with the same weights.
     """
 
     def __init__(self, model: SAM2Base) -> None:
         self.model = _with_fast_norms(model)
+        with_fast_attention(model.sam_mask_decoder.transformer)
         self.device = model.device
         self._attend = ObjectMemoryAttention(model.memory_attention)
         self._decode = ObjectMaskDecoder(model)

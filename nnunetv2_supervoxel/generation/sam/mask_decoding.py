@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from sam2.modeling.sam.transformer import Attention
 from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from torch import nn
 
@@ -83,14 +82,7 @@ class ObjectMaskDecoder(nn.Module):
         transformer = self.decoder.transformer
         tokens = first = self._tokens.expand(len(image), -1, -1)
         for layer in transformer.layers:
-            itself = tokens if layer.skip_first_layer_pe else tokens + first
-            attended = layer.self_attn(itself, itself, tokens)
-            tokens = layer.norm1(attended if layer.skip_first_layer_pe else tokens + attended)
-            attended = layer.cross_attn_token_to_image(tokens + first, image + self._position, image)
-            tokens = layer.norm2(tokens + attended)
-            tokens = layer.norm3(tokens + layer.mlp(tokens))
-            attended = _attend_to_few(layer.cross_attn_image_to_token, image + self._position, tokens + first, tokens)
-            image = layer.norm4(image + attended)
+            tokens, image = layer(tokens, image, query_pe=first, key_pe=self._position)
         attended = transformer.final_attn_token_to_image(tokens + first, image + self._position, image)
         return transformer.norm_final_attn(tokens + attended), image
 
@@ -106,30 +98,3 @@ class ObjectMaskDecoder(nn.Module):
         weights = torch.stack([head(chosen) for head in self.decoder.output_hypernetworks_mlps])
         weights = weights[best, torch.arange(len(best), device=best.device)]
         return (weights[:, None] @ enlarged.flatten(2)).unflatten(2, enlarged.shape[2:])
-
-
-def _attend_to_few(attention: Attention, many: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`attention(many, keys, values)` where many pixels attend to few tokens.
-
-    The tokens are projected to where the pixels are, instead of the pixels to where the tokens are. The scores of all
-    heads are one product, in a layout in which PyTorch's softmax is fast.
-
-    Args:
-        attention: it has the weights.
-        many: (objects, pixels, channels).
-        keys: (objects, tokens, channels).
-        values: (objects, tokens, channels).
-    """
-    heads = attention.num_heads
-    keys, values = (
-        project(part).unflatten(2, (heads, -1))
-        for project, part in ((attention.k_proj, keys), (attention.v_proj, values))
-    )
-    to_query = attention.q_proj.weight.unflatten(0, (heads, -1)) * keys.shape[-1] ** -0.5
-    query_bias = attention.q_proj.bias.unflatten(0, (heads, -1)) * keys.shape[-1] ** -0.5
-    of_pixels = torch.einsum("othd,hdc->othc", keys, to_query).flatten(1, 2)
-    of_bias = torch.einsum("othd,hd->oth", keys, query_bias).flatten(1, 2)[..., None]
-    scores = torch.baddbmm(of_bias, of_pixels, many.transpose(1, 2))
-    weights = scores.unflatten(1, (-1, heads)).softmax(1).flatten(1, 2)
-    projected = torch.einsum("othd,chd->othc", values, attention.out_proj.weight.unflatten(1, (heads, -1)))
-    return torch.baddbmm(attention.out_proj.bias, weights.transpose(1, 2), projected.flatten(1, 2))

@@ -18,6 +18,7 @@ from torchvision.ops.boxes import batched_nms
 
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.generation.out_of_memory import halve_until_it_fits
+from nnunetv2_supervoxel.generation.sam.attention_to_few import with_fast_attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +40,14 @@ class Proposer:
     """Runs the automatic mask generator with the config's thresholds.
 
     Args:
-        sam: the model; it decides the device.
+        sam: the model; it decides the device. An attention in its decoder is replaced (see attention_to_few.py).
         config: thresholds and grid.
     """
 
     def __init__(self, sam: Sam, config: GenerationConfig) -> None:
         self._config = config
         self._points_per_batch = config.points_per_batch
+        with_fast_attention(sam.mask_decoder.transformer)
         self._generator = _MaskGenerator(
             sam,
             points_per_side=config.points_per_side,
