@@ -57,15 +57,14 @@ def _measured(part: str, arguments: argparse.Namespace) -> list[dict]:
         path, log = Path(folder) / "rows.jsonl", Path(folder) / "log.txt"
         options = ["--parts", part, "--device", arguments.device, "--rows", str(path)]
         command = [sys.executable, __file__, *options, *(["--quick"] if arguments.quick else [])]
-        problem = None
+        limit, problem = arguments.limit or LIMITS[part], None
         try:
             with log.open("w") as file:
-                limit = arguments.limit or LIMITS[part]
                 done = subprocess.run(command, stdout=file, stderr=file, timeout=limit, check=False)
             if done.returncode:
                 problem = f"failed with exit code {done.returncode}"
-        except subprocess.TimeoutExpired as expired:
-            problem = f"cut after {expired.timeout:g} s"
+        except subprocess.TimeoutExpired:
+            problem = f"cut after {limit:g} s"
         if problem:
             print(log.read_text()[-3000:], flush=True)
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

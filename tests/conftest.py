@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,6 +110,14 @@ def brain_config() -> GenerationConfig:
 @pytest.fixture(scope="session")
 def brain_generator(brain_config: GenerationConfig) -> SupervoxelGenerator:
     return SupervoxelGenerator(brain_config, "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Every test draws the same numbers in every run, whichever tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture
