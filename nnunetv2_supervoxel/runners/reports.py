@@ -19,6 +19,7 @@ _WITHOUT_EFFECT = {
     "excluded_strings",
     "points_per_batch",
     "objects_per_batch",
+    "keep_slices",
     "sam1_checkpoint",
     "sam2_checkpoint",
 }
