@@ -74,6 +74,25 @@ def read_plans(folder: Path, plans: str, configuration: str) -> dict:
     return content
 
 
+def data_identifier(plans: dict, configuration: str) -> str:
+    """Name of the folder with a configuration's preprocessed cases, which it may inherit from another configuration.
+
+    Args:
+        plans: content of a dataset's plans, see `read_plans`.
+        configuration: one that they have.
+
+    Raises:
+        UserError: the plans name no such folder.
+    """
+    configurations, name = plans["configurations"], configuration
+    for _ in configurations:
+        settings = configurations.get(name, {})
+        if "data_identifier" in settings:
+            return settings["data_identifier"]
+        name = settings.get("inherits_from")
+    raise UserError(f"The plans' configuration '{configuration}' has no data_identifier; plan the dataset again.")
+
+
 def trained_checkpoint(
     dataset: str, trainer: str, plans: str, configuration: str, fold: str, name: str = "checkpoint_final.pth"
 ) -> Path:

@@ -1,4 +1,4 @@
-"""The supervoxel files of a case. No other module knows their names, or which of them make a case whole.
+"""The supervoxel files of a case, and which of them make it whole.
 
 One triple per case, in a folder beside the preprocessed one:
 
@@ -9,7 +9,8 @@ One triple per case, in a folder beside the preprocessed one:
 For images that are no Blosc2 arrays, a 4D image in their own format and geometry (``CASE.nii.gz``) takes the place of
 the array, and there is no pickle.
 
-How masks and class locations are stored in their files is the subject of `supervoxel_arrays` and `class_locations`.
+How masks and class locations are stored in their files is the subject of `supervoxel_arrays` and `class_locations`;
+where the folder lies and which cases it holds, that of `supervoxel_folders`.
 """
 
 from __future__ import annotations
@@ -27,30 +28,21 @@ import numpy as np
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import class_locations, supervoxel_arrays
 from nnunetv2_supervoxel.files.image_folders import find_arrays
+from nnunetv2_supervoxel.files.supervoxel_folders import ARRAY_ENDING as ARRAY_ENDING
+from nnunetv2_supervoxel.files.supervoxel_folders import PROVENANCE_ENDING
+from nnunetv2_supervoxel.files.supervoxel_folders import list_cases as list_cases
+from nnunetv2_supervoxel.files.supervoxel_folders import supervoxel_folder as supervoxel_folder
 from nnunetv2_supervoxel.files.volumes import Header
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 
-FOLDER_SUFFIX = "_supervoxels"
-ARRAY_ENDING = ".b2nd"
 _LOCATIONS_ENDING = ".pkl"
-_PROVENANCE_ENDING = ".json"
 _IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # single-file formats in which ITK writes 4D images
 DEFAULT_PATCH_SIZE = (128, 128, 128)
-
-
-def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) -> Path:
-    """Where a dataset's supervoxels live: ``nnUNet_preprocessed/DatasetXXX_NAME/<data_identifier>_supervoxels``."""
-    return Path(preprocessed_dataset) / f"{data_identifier}{FOLDER_SUFFIX}"
 
 
 def writable_ending(ending: str) -> str:
     """The ending under which supervoxels of an image with this ending are stored: its own, or NIfTI's."""
     return ending.lower() if ending.lower() in (ARRAY_ENDING, *_IMAGE_ENDINGS) else ".nii.gz"
-
-
-def list_cases(folder: Path | str) -> list[str]:
-    """Identifiers, sorted, of the cases in `folder` that have at least one supervoxel (an array)."""
-    return sorted(path.stem for path in Path(folder).glob(f"*{ARRAY_ENDING}") if not path.name.startswith("."))
 
 
 def is_done(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> bool:
@@ -86,7 +78,7 @@ def read_provenance(folder: Path | str, case: str) -> dict:
     Raises:
         UserError: the file is missing or is not valid JSON.
     """
-    path = _path(folder, case, _PROVENANCE_ENDING)
+    path = _path(folder, case, PROVENANCE_ENDING)
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -161,7 +153,7 @@ def write_case(
     aside = Path(tempfile.mkdtemp(prefix=f".{case}.writing-", dir=folder))
     try:
         text = json.dumps(provenance | _description(supervoxels), indent=1) + "\n"
-        _path(aside, case, _PROVENANCE_ENDING).write_text(text)
+        _path(aside, case, PROVENANCE_ENDING).write_text(text)
         if len(supervoxels) and ending == ARRAY_ENDING:
             array, locations = _array_and_locations(aside, case)
             supervoxel_arrays.write_array(array, supervoxels, patch_size)
@@ -189,7 +181,7 @@ def _array_and_locations(folder: Path | str, case: str) -> tuple[Path, Path]:
 
 def _endings(ending: str) -> tuple[str, ...]:
     """A case's files in the order in which they appear: the array comes last."""
-    before = (_PROVENANCE_ENDING, _LOCATIONS_ENDING) if ending == ARRAY_ENDING else (_PROVENANCE_ENDING,)
+    before = (PROVENANCE_ENDING, _LOCATIONS_ENDING) if ending == ARRAY_ENDING else (PROVENANCE_ENDING,)
     return (*before, ending)
 
 

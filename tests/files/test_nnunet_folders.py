@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, environment_folder
+from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, environment_folder
 
 
 @pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])
@@ -41,3 +41,17 @@ def test_nothing_heavy_is_imported() -> None:
         "sys.exit(any(heavy in sys.modules for heavy in ('torch', 'SimpleITK', 'blosc2')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_configuration_may_inherit_the_folder_of_its_cases() -> None:
+    plans = {
+        "configurations": {
+            "3d_fullres": {"data_identifier": "plans_3d_fullres"},
+            "3d_wide": {"inherits_from": "3d_tiny"},
+            "3d_tiny": {"inherits_from": "3d_fullres"},
+            "round": {"inherits_from": "round"},
+        }
+    }
+    assert data_identifier(plans, "3d_fullres") == data_identifier(plans, "3d_wide") == "plans_3d_fullres"
+    with pytest.raises(UserError, match="configuration 'round' has no data_identifier"):
+        data_identifier(plans, "round")
