@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import pooch
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter, ValidationError
 from sam2.modeling.sam2_base import SAM2Base
 from segment_anything.modeling import Sam
 
@@ -20,16 +19,23 @@ from nnunetv2_supervoxel.checkpoints.architectures import (
     SAM_ARCHITECTURES,
     Sam2Architecture,
     SamArchitecture,
+    WithoutMemory,
     build_sam,
     build_sam2,
 )
+from nnunetv2_supervoxel.checkpoints.families import TITLES, family_of
+from nnunetv2_supervoxel.checkpoints.filling import fill, quoted
 from nnunetv2_supervoxel.checkpoints.registry import OFFICIAL_CHECKPOINTS, Family, find_checkpoint
+from nnunetv2_supervoxel.checkpoints.state_dicts import read_state_dict
 from nnunetv2_supervoxel.errors import UserError
 
 METADATA_FORMAT = "nnunetv2_supervoxel"
-_LARGEST_NUMBER = 16384  # no number in an architecture is larger; guards against a file that asks for absurd memory
-_TITLES = {"sam": "SAM", "sam2": "SAM 2.1"}
 
+SAM_SIZES = {(a.encoder_embed_dim, a.encoder_depth): a for a in SAM_ARCHITECTURES.values()}
+SAM2_SIZES = {(a.trunk_embed_dim, sum(a.trunk_stages)): a for a in SAM2_ARCHITECTURES.values()}
+"""The official sizes by the width and the depth of their image encoders."""
+
+Architecture = TypeVar("Architecture", SamArchitecture, Sam2Architecture)
 Model = TypeVar("Model", Sam, SAM2Base)
 
 
@@ -41,11 +47,13 @@ class LoadedCheckpoint(Generic[Model]):
         model: in evaluation mode, float32, no gradients.
         name: registry name or file name.
         sha256: digest of the file.
+        image_size: side of the square, in pixels, to which the model's images are resized.
     """
 
     model: Model
     name: str
     sha256: str
+    image_size: int
 
 
 def load_sam(name_or_path: str, device: torch.device | str = "cpu") -> LoadedCheckpoint[Sam]:
@@ -54,18 +62,43 @@ def load_sam(name_or_path: str, device: torch.device | str = "cpu") -> LoadedChe
     Raises:
         UserError: no such file, or a file that is damaged, unsafe, or not SAM.
     """
-    return _load("sam", name_or_path, device)
+    file = _open("sam", name_or_path)
+    architecture = _stated(file, SamArchitecture) or _official(file, SAM_SIZES, "image_encoder")
+    with WithoutMemory():
+        model = build_sam(architecture)
+    fill(model, file.state, file.path)
+    return LoadedCheckpoint(model.to(device), file.name, file.sha256, architecture.image_size)
 
 
 def load_sam2(
-    name_or_path: str, device: torch.device | str = "cpu", model_class: type[SAM2Base] = SAM2Base
+    name_or_path: str,
+    device: torch.device | str = "cpu",
+    model_class: type[SAM2Base] = SAM2Base,
+    image_size: int | None = None,
 ) -> LoadedCheckpoint[SAM2Base]:
     """Load SAM 2.1 by registry name or path, as `model_class` (a `SAM2Base`).
 
+    Args:
+        name_or_path: what `find_checkpoint` takes.
+        device: where the model goes.
+        model_class: `SAM2Base`, or a subclass.
+        image_size: side of the square images, in pixels, for which the weights were trained, which can't be seen from
+            them: 512 for MedSAM2. None: what the file's metadata states, or else 1024.
+
     Raises:
-        UserError: no such file, or a file that is damaged, unsafe, or not SAM 2.1.
+        UserError: no such file, a file that is damaged, unsafe, or not SAM 2.1, or an image size that it can't have.
     """
-    return _load("sam2", name_or_path, device, model_class)
+    file = _open("sam2", name_or_path)
+    architecture = _stated(file, Sam2Architecture) or _official(file, SAM2_SIZES, "image_encoder.trunk")
+    if image_size is not None:
+        try:
+            architecture = replace(architecture, image_size=image_size)
+        except ValueError as error:
+            raise UserError(f"sam2_image_size doesn't fit {file.path}: {error}.") from error
+    with WithoutMemory():
+        model = build_sam2(architecture, model_class)
+    fill(model, file.state, file.path)
+    return LoadedCheckpoint(model.to(device), file.name, file.sha256, architecture.image_size)
 
 
 def save_checkpoint(model: torch.nn.Module, architecture: SamArchitecture | Sam2Architecture, path: Path) -> None:
@@ -79,9 +112,19 @@ def save_checkpoint(model: torch.nn.Module, architecture: SamArchitecture | Sam2
     safetensors.torch.save_file(state, path, metadata)
 
 
-def _load(
-    family: Family, name_or_path: str, device: torch.device | str, model_class: type[SAM2Base] = SAM2Base
-) -> LoadedCheckpoint:
+@dataclass(frozen=True)
+class _File:
+    """A file of weights of the wanted family, as read: nothing has been checked but the names of some tensors."""
+
+    path: Path
+    name: str
+    sha256: str
+    family: Family
+    state: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+
+
+def _open(family: Family, name_or_path: str) -> _File:
     path = find_checkpoint(family, name_or_path)
     sha256 = pooch.file_hash(str(path))
     official = OFFICIAL_CHECKPOINTS[family].get(name_or_path)
@@ -90,106 +133,43 @@ def _load(
             f"{path} is not the official '{name_or_path}' (its SHA-256 differs); delete it and run "
             f"'nnUNetv2_supervoxel_download_checkpoints --{family} {name_or_path}'."
         )
-    state, metadata = _read(path)
+    state, metadata = read_state_dict(path)
     _check_family(path, state, family)
-    architecture = _from_metadata(path, metadata, family) if metadata else _from_shapes(path, state, family)
-    if isinstance(architecture, SamArchitecture):
-        model: Sam | SAM2Base = build_sam(architecture)
-    else:
-        model = build_sam2(architecture, model_class)
-    _fill(path, model, state)
-    return LoadedCheckpoint(model.requires_grad_(False).to(device), official.name if official else path.name, sha256)
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str] | None]:
-    """The tensors in a file, and the metadata if it is one of ours."""
-    try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, "pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is not a plain file of weights: it holds other Python objects, or is damaged. Such a file can "
-            "run any code, so it was not loaded; take the official checkpoint."
-        ) from error
-    except Exception as error:  # truncated and foreign files raise RuntimeError, EOFError, SafetensorError, ...
-        reason = str(error).split("\n")[0][:200]
-        raise UserError(
-            f"{path} can't be read as a checkpoint ({reason}); it may be truncated, so download it again."
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):  # how SAM 2 is published
-        content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise UserError(f"{path} holds no model weights, but a {type(content).__name__}; take the official checkpoint.")
-    return content, None
+    return _File(path, official.name if official else path.name, sha256, family, state, metadata)
 
 
 def _check_family(path: Path, state: dict[str, torch.Tensor], wanted: Family) -> None:
-    if "image_encoder.trunk.patch_embed.proj.weight" in state:
-        found = "sam2" if "obj_ptr_tpos_proj.weight" in state else None
-        title = "SAM 2.1" if found else "SAM 2.0"
-    elif "image_encoder.patch_embed.proj.weight" in state and "prompt_encoder.no_mask_embed.weight" in state:
-        found, title = "sam", "SAM"
-    else:
-        found, title = None, "neither SAM nor SAM 2"
+    found, title = family_of(state.keys())
     if found == wanted:
         return
-    official = OFFICIAL_CHECKPOINTS[wanted]
     raise UserError(
-        f"{path} holds {title} weights, but {_TITLES[wanted]} weights are needed here; "
-        f"use one of {', '.join(official)} (see 'nnUNetv2_supervoxel_download_checkpoints -h')."
+        f"{path} holds {title} weights, but {TITLES[wanted]} weights are needed here (its first tensor is "
+        f"{quoted(next(iter(state)))}); use one of {', '.join(OFFICIAL_CHECKPOINTS[wanted])} "
+        "(see 'nnUNetv2_supervoxel_download_checkpoints -h')."
     )
 
 
-def _from_metadata(path: Path, metadata: dict[str, str], family: Family) -> SamArchitecture | Sam2Architecture:
+def _stated(file: _File, kind: type[Architecture]) -> Architecture | None:
     """The architecture that one of our own files states. It is checked, because the file may come from anywhere."""
-    kind = SamArchitecture if family == "sam" else Sam2Architecture
+    if file.metadata.get("format") != METADATA_FORMAT:
+        return None
     try:
-        values = json.loads(metadata["architecture"])
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        architecture = kind(**values)
-        for field in fields(kind):
-            value = getattr(architecture, field.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if not isinstance(number, (int, float)) or not 0 <= number <= _LARGEST_NUMBER:
-                    raise ValueError(f"{field.name} is {number!r}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} doesn't describe its {_TITLES[family]} architecture ({error}).") from error
-    return architecture
+        return TypeAdapter(kind).validate_json(file.metadata.get("architecture", ""))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = " ".join(f"{where}: {first['msg']}".removeprefix(": ").split())[:200]
+        raise UserError(f"{file.path} doesn't describe its {TITLES[file.family]} architecture ({reason}).") from error
 
 
-def _from_shapes(path: Path, state: dict[str, torch.Tensor], family: Family) -> SamArchitecture | Sam2Architecture:
+def _official(file: _File, sizes: dict[tuple[int, int], Architecture], encoder: str) -> Architecture:
     """The official size that has the width and depth of these weights' image encoder."""
-    sizes: dict[tuple[int, int], SamArchitecture | Sam2Architecture]
-    if family == "sam":
-        found = (state["image_encoder.patch_embed.proj.weight"].shape[0], _depth(state, "image_encoder.blocks."))
-        sizes = {(a.encoder_embed_dim, a.encoder_depth): a for a in SAM_ARCHITECTURES.values()}
-    else:
-        found = (
-            state["image_encoder.trunk.patch_embed.proj.weight"].shape[0],
-            _depth(state, "image_encoder.trunk.blocks."),
-        )
-        sizes = {(a.trunk_embed_dim, sum(a.trunk_stages)): a for a in SAM2_ARCHITECTURES.values()}
-    if found not in sizes:
+    width = next(iter(file.state[f"{encoder}.patch_embed.proj.weight"].shape), 0)
+    blocks = f"{encoder}.blocks."
+    depth = len({key.removeprefix(blocks).split(".")[0] for key in file.state if key.startswith(blocks)})
+    if (width, depth) not in sizes:
         raise UserError(
-            f"{path} has no official {_TITLES[family]} size (encoder width {found[0]}, {found[1]} blocks); "
-            f"use one of {', '.join(OFFICIAL_CHECKPOINTS[family])}."
+            f"{file.path} has no official {TITLES[file.family]} size (encoder width {width}, {depth} blocks); "
+            f"use one of {', '.join(OFFICIAL_CHECKPOINTS[file.family])}."
         )
-    return sizes[found]
-
-
-def _depth(state: dict[str, torch.Tensor], prefix: str) -> int:
-    return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
-
-
-def _fill(path: Path, model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-    expected = {key: value.shape for key, value in model.state_dict().items()}
-    wrong = [key for key in expected if key not in state or state[key].shape != expected[key]]
-    wrong += [key for key in state if key not in expected]
-    if wrong:
-        raise UserError(
-            f"{path} doesn't fit the model that its size suggests: {len(wrong)} of {len(expected)} tensors are "
-            f"missing, unknown or of another shape (first: {wrong[0]}); take the official checkpoint."
-        )
-    model.load_state_dict(state)
+    return sizes[width, depth]

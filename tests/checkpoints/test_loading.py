@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 
 from nnunetv2_supervoxel import UserError
@@ -22,27 +18,7 @@ from nnunetv2_supervoxel.checkpoints.architectures import (
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
 from nnunetv2_supervoxel.checkpoints.registry import find_checkpoint
 
-
-@pytest.fixture(autouse=True)
-def _free_memory() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture(scope="module")
-def sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A full-size file as Meta publishes vit_b: the state dict itself."""
-    path = tmp_path_factory.mktemp("sam") / "renamed.pth"
-    torch.save(build_sam(SAM_ARCHITECTURES["vit_b"]).state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def sam2_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A full-size file as Meta publishes SAM 2.1 tiny: {"model": state dict}."""
-    path = tmp_path_factory.mktemp("sam2") / "renamed.pt"
-    torch.save({"model": build_sam2(SAM2_ARCHITECTURES["tiny"]).state_dict()}, path)
-    return path
+pytestmark = pytest.mark.usefixtures("free_memory")
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -172,16 +148,3 @@ def test_a_wrong_size_is_told(tmp_path: Path, sam_file: Path) -> None:
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(UserError, match=r"1 of \d+ tensors.*mask_decoder\.iou_token\.weight"):
         load_sam(str(tmp_path / "odd.pth"))
-
-
-@pytest.mark.parametrize("change", [{"image_size": 10**9}, {"image_size": "big"}, {"unknown": 1}, None])
-def test_metadata_from_outside_is_checked(tmp_path: Path, change: dict | None) -> None:
-    with safetensors.safe_open(find_checkpoint("sam", "bundled"), "pt") as file:
-        metadata, state = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    if change is None:
-        metadata = {"format": "nnunetv2_supervoxel"}
-    else:
-        metadata["architecture"] = json.dumps(json.loads(metadata["architecture"]) | change)
-    safetensors.torch.save_file(state, tmp_path / "x.safetensors", metadata)
-    with pytest.raises(UserError, match="doesn't describe its SAM architecture"):
-        load_sam(str(tmp_path / "x.safetensors"))
