@@ -28,7 +28,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import cc3d
 import nibabel as nib
 import numpy as np
 import yaml
@@ -44,6 +43,8 @@ from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.preprocessed import open_preprocessed
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+from nnunetv2_supervoxel.quality.figures import measure_structures
+from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
 TARGET = "Dataset984_Structures"
 POOLS = {"supervoxels": "Dataset985_Unlabelled", "slic": "Dataset986_UnlabelledSlic"}
@@ -308,14 +309,10 @@ def best_overlap(preprocessed: Path, labels: Path) -> float:
     for case in images.identifiers:
         box = images.load_case(case)[3]["bbox_used_for_cropping"]
         truth = np.asarray(nib.load(labels / f"{case}.nii.gz").dataobj).T[tuple(slice(*side) for side in box)]
-        known = case in supervoxel_files.list_cases(supervoxels)
-        found = supervoxel_files.open_array(supervoxels, case)[:] > 0 if known else []
+        found = measure_structures(read_supervoxels(supervoxels, case, truth.shape), truth)
         for label in range(1, len(LABELS)):
-            whole = truth == label
-            pieces = cc3d.connected_components(whole, connectivity=26)
-            targets = [whole, *(pieces == piece for piece in range(1, pieces.max() + 1))]
-            overlaps = [(one & target).sum() / (one | target).sum() for one in found for target in targets]
-            best.append(max(overlaps, default=0.0))
+            dice = max((one.measures["best_dice"] for one in found if one.label == label), default=0.0)
+            best.append(dice / (2 - dice))  # intersection over union
     return float(np.mean(best))
 
 

@@ -22,7 +22,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from nnunetv2_supervoxel import GenerationConfig, load_config
 from nnunetv2_supervoxel.checkpoints.loading import load_sam
 from nnunetv2_supervoxel.config import find_config
-from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.sam import proposals
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal, Proposer, _MaskGenerator
 from nnunetv2_supervoxel.phantoms import make_phantom
@@ -33,7 +33,7 @@ def main() -> None:
     config = load_config(find_config(arguments.config), GenerationConfig)
     model = load_sam(config.sam1_checkpoint, arguments.device).model
     volume = make_phantom((24, *arguments.size), np.random.default_rng(arguments.seed)).image[None]
-    image = to_uint8_rgb(IntensityWindow.of(volume, config.intensity_percentiles)(volume[:, 12]))
+    image = IntensityWindow.of_percentiles(volume, config.intensity_percentiles)(volume[:, 12])
 
     ours, of_ours = time_proposals(Proposer(model, config), image)
     model = load_sam(config.sam1_checkpoint, arguments.device).model  # one that isn't changed

@@ -26,6 +26,7 @@ MISTAKES = {
     },
     "SuperVoxel_save_fg_location": {"missing folder": ["-supervoxel_folder", _NOTHING]},
     "nnUNetv2_supervoxel_download_checkpoints": {"wrong name": ["--sam", _NOTHING]},
+    "nnUNetv2_supervoxel_evaluate": {"wrong ID": ["-d", 999]},
     "nnUNetv2_supervoxel_trainers": {},
     "nnUNetv2_supervoxel_export": {"wrong ID": ["-d", 999, "-o", "out", "--format", "nnunet"]},
     "nnUNetv2_supervoxel_predict": {"missing file": ["-i", ".", "-o", "out", "-m", ".", "-prompts", _NOTHING]},

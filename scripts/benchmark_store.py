@@ -75,7 +75,7 @@ def measure_locations(folder: Path, array: np.ndarray, supervoxels: SupervoxelSe
 def write_our_locations(path: Path, supervoxels: SupervoxelSet) -> None:
     """As generation does."""
     masks = ((supervoxel.packed, supervoxel.origin) for supervoxel in supervoxels.supervoxels)
-    class_locations.write_locations(path, class_locations.locations_of(masks, CASE))
+    class_locations.write_locations(path, class_locations.locations_of(masks, len(supervoxels), CASE))
 
 
 def write_usual_locations(path: Path, array: np.ndarray) -> None:

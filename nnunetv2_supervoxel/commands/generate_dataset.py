@@ -28,10 +28,11 @@ def main() -> int:
 
     from nnunetv2_supervoxel.files.preprocessed import locate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
+    from nnunetv2_supervoxel.runners.cases import dataset_cases
     from nnunetv2_supervoxel.runners.generate import generate_dataset
 
-    for dataset in arguments.d:  # one that isn't preprocessed is reported before hours of work on others
-        locate_dataset(dataset, arguments.p, arguments.c)
+    for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
+        dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
     generator = SupervoxelGenerator(config, arguments.device)
     reports = [
         report

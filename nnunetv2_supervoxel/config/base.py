@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ITEMS = "items"
+"""Tag of the list where a setting is a list or a word; messages leave it out."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from nnunetv2_supervoxel.config.base import Config, Fraction
+from nnunetv2_supervoxel.config.base import ITEMS, Config, Fraction
+
+Axes = tuple[int, ...]
+Pairs = tuple[tuple[float, float], ...]
+Positive = Annotated[float, Field(gt=0)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
 class GenerationConfig(Config):
     """How supervoxels are made of an image."""
 
-    sam1_checkpoint: str = "vit_h"
-    """SAM weights: vit_h, vit_l, vit_b, bundled (ours, for trials only), or the path of a file."""
+    method: Literal["sam", "slic"] = "sam"
+    """What makes them: sam (SAM proposes, SAM 2 propagates) or slic (SLIC in 3D, without any model)."""
+
+    sam1_checkpoint: str | None = "vit_h"
+    """SAM weights: vit_h, vit_l, vit_b, bundled (ours, for trials only), a file's path; null: SAM 2 proposes, too."""
 
     sam2_checkpoint: str = "large"
     """SAM 2.1 weights: large, base_plus, small, tiny, bundled (ours, for trials only), or the path of a file."""
 
-    masks_per_image: Annotated[int, Field(ge=1, le=255)] = 20
+    sam2_image_size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] | None = None
+    """Pixels to which SAM 2 resizes slices (512 for MedSAM2); null: what the file states, else 1024."""
+
+    masks_per_image: Annotated[int, Field(ge=1)] = 20
     """Supervoxels per case at most; fewer if SAM proposes fewer."""
 
     file_format: Annotated[tuple[str, ...], Field(min_length=1)] = (".nii.gz",)
@@ -30,20 +41,32 @@ class GenerationConfig(Config):
     seed: Annotated[int, Field(ge=0)] = 0
     """Random seed; the same seed gives the same files, for any order and number of workers."""
 
-    axis: Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(min_length=1)] = (0,)
-    """Array axis (z, y, x) along which the volume is sliced; several (a list) take turns from keyframe to keyframe."""
+    axis: Annotated[
+        Annotated[Literal["auto"], Tag("auto")]
+        | Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(min_length=1), Tag(ITEMS)],
+        Discriminator(lambda value: "auto" if value == "auto" else ITEMS),
+    ] = (0,)
+    """Array axis (z, y, x) of slicing; several (a list) take turns; auto: all if voxels are nearly cubes, else one."""
 
     channel: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)] = (0,)
     """Image channel shown to the models: one index (as grey), or two or three (as red, green, blue)."""
 
-    intensity_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (
-        0.5,
-        99.5,
+    intensity_percentiles: Annotated[tuple[tuple[Percentile, Percentile], ...], Field(min_length=1, max_length=3)] = (
+        (0.5, 99.5),
     )
-    """Percentiles of the volume that become black and white; values outside are clipped."""
+    """Percentiles of the volume that become black and white; up to three pairs show one channel in three colours."""
+
+    windows: Annotated[tuple[tuple[float, Positive], ...], Field(min_length=1, max_length=3)] | None = None
+    """Instead of percentiles: up to three windows [center, width] in the image's units, such as HU, one per colour."""
 
     keyframes: Annotated[int, Field(ge=1, validate_default=True)] = 1
     """Keyframe slices per case, which share masks_per_image: more of them see more of a large volume."""
+
+    keyframe_spacing_mm: Positive | None = None
+    """A keyframe every so many mm within the foreground, along every axis of slicing, and at least `keyframes`."""
+
+    masks_per_keyframe: Annotated[int, Field(ge=1)] | None = None
+    """Supervoxels per keyframe at most; null: an equal share of masks_per_image."""
 
     max_keyframes: Annotated[int, Field(ge=1)] = 3
     """Slices drawn for a keyframe at most: another one is tried when SAM proposes too little (see min_proposals)."""
@@ -87,11 +110,35 @@ class GenerationConfig(Config):
     max_proposal_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Proposals: ones that cover more than this share of the slice are dropped."""
 
+    proposal_choice: Literal["random", "score", "diverse"] = "random"
+    """Which proposals are taken if there are too many: any, the best predicted IoU, or different sizes and places."""
+
     max_track_growth: Annotated[float, Field(ge=1)] | None = None
     """Propagation: a track ends where it covers more than this many times its area on the keyframe; null: never."""
 
     max_supervoxel_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Supervoxels that cover more than this share of the volume are dropped."""
+
+    min_volume_mm3: Positive | None = None
+    """Supervoxels that are smaller are dropped."""
+
+    max_volume_mm3: Positive | None = None
+    """Supervoxels that are larger are dropped."""
+
+    min_extent_mm: Positive | None = None
+    """Supervoxels whose bounding box has no side as long as this are dropped."""
+
+    max_extent_mm: Positive | None = None
+    """Supervoxels whose bounding box has a longer side are dropped."""
+
+    max_overlap_iou: Fraction | None = None
+    """Of two supervoxels that overlap more than this (3D IoU), the better one stays; null: both."""
+
+    min_consistency: Fraction | None = None
+    """Propagation: Dice with the seed to be reached when a track's ends are tracked back to it; null: not tried."""
+
+    slic_compactness: Positive = 0.1
+    """SLIC: how much place counts against intensity; larger values make supervoxels that look more like cubes."""
 
     objects_per_batch: Annotated[int, Field(ge=1)] = 20
     """Propagation: supervoxels tracked at once; halved when memory runs out."""
@@ -107,7 +154,13 @@ class GenerationConfig(Config):
     def _one_or_many(cls, value: object) -> object:
         if value is None:
             return ()
-        return (value,) if isinstance(value, (str, int)) else value
+        return (value,) if isinstance(value, (str, int)) and value != "auto" else value
+
+    @field_validator("intensity_percentiles", "windows", mode="before")
+    @classmethod
+    def _one_pair_or_many(cls, value: object) -> object:
+        one = isinstance(value, (list, tuple)) and value and not isinstance(value[0], (list, tuple))
+        return (value,) if one else value
 
     @field_validator("file_format")
     @classmethod
@@ -116,7 +169,7 @@ class GenerationConfig(Config):
 
     @field_validator("axis")
     @classmethod
-    def _different(cls, axes: tuple[int, ...]) -> tuple[int, ...]:
+    def _different(cls, axes: Axes) -> Axes:
         if len(set(axes)) < len(axes):
             raise ValueError("every axis can be listed once only")
         return axes
@@ -125,13 +178,28 @@ class GenerationConfig(Config):
     @classmethod
     def _one_for_every_axis(cls, keyframes: int, others: ValidationInfo) -> int:
         axes = others.data.get("axis", ())
-        if keyframes < len(axes):
+        if axes != "auto" and keyframes < len(axes):
             raise ValueError(f"{len(axes)} axes need as many keyframes at least")
         return keyframes
 
     @field_validator("intensity_percentiles")
     @classmethod
-    def _ascending(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
-        if percentiles[0] >= percentiles[1]:
+    def _ascending(cls, pairs: Pairs) -> Pairs:
+        if any(low >= high for low, high in pairs):
             raise ValueError("the first percentile must be below the second")
-        return percentiles
+        return pairs
+
+    @field_validator("intensity_percentiles", "windows")
+    @classmethod
+    def _several_show_one_channel(cls, pairs: Pairs | None, others: ValidationInfo) -> Pairs | None:
+        if pairs and len(pairs) > 1 and len(others.data.get("channel", ())) > 1:
+            raise ValueError("several windows show one channel in several colours, but 'channel' lists several")
+        return pairs
+
+    @field_validator("max_volume_mm3", "max_extent_mm")
+    @classmethod
+    def _above_the_least(cls, most: float | None, others: ValidationInfo) -> float | None:
+        least = others.data.get(str(others.field_name).replace("max", "min"))
+        if most is not None and least is not None and least > most:
+            raise ValueError(f"it is less than the least that is kept, {least:g}")
+        return most

@@ -8,7 +8,7 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.config.base import ITEMS, Config
 from nnunetv2_supervoxel.config.training import PretrainingConfig, PromptTrainingConfig
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.package_data import package_folder
@@ -96,6 +96,6 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
         if not finding["loc"]:  # about the settings as a whole
             parts.append(finding["msg"].removeprefix("Value error, "))
             continue
-        key = ".".join(str(part) for part in finding["loc"])
+        key = ".".join(str(part) for part in finding["loc"] if part != ITEMS)
         parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
     return "; ".join(parts)

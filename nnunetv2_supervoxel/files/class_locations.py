@@ -23,22 +23,29 @@ from nnunetv2_supervoxel.randomness import case_generator
 # nnU-Net's own figures: at least so many voxels of a class, or this share of them.
 MIN_LOCATIONS = 10_000
 MIN_LOCATIONS_SHARE = 0.01
+# A loader reads a case's file for every patch. So of more supervoxels than these, each has accordingly fewer voxels.
+FULLY_SAMPLED = 20
+LEAST_LOCATIONS = 100
 
 
-def locations_of(masks: Iterable[tuple[PackedMask, Sequence[int]]], case: str) -> dict[int, np.ndarray]:
+def locations_of(masks: Iterable[tuple[PackedMask, Sequence[int]]], count: int, case: str) -> dict[int, np.ndarray]:
     """Class locations {1: rows, ..., n: rows} of a case.
 
     They follow from the masks and the case's name. So a rewrite gives what generation gave.
 
     Args:
         masks: of every supervoxel: boolean (z, y, x), and the voxel index (z, y, x) at which it begins.
+        count: how many supervoxels there are.
         case: case identifier.
     """
     rng = case_generator(0, case, "class locations")
-    return {channel + 1: sample_locations(*mask, channel, rng) for channel, mask in enumerate(masks)}
+    share = min(1.0, FULLY_SAMPLED / max(1, count))
+    return {channel + 1: sample_locations(*mask, channel, rng, share) for channel, mask in enumerate(masks)}
 
 
-def sample_locations(mask: PackedMask, origin: Sequence[int], channel: int, rng: np.random.Generator) -> np.ndarray:
+def sample_locations(
+    mask: PackedMask, origin: Sequence[int], channel: int, rng: np.random.Generator, share: float = 1.0
+) -> np.ndarray:
     """Voxels of one supervoxel as nnU-Net samples a class's: all of up to 10,000, else 10,000 or 1 % of them.
 
     Args:
@@ -46,12 +53,14 @@ def sample_locations(mask: PackedMask, origin: Sequence[int], channel: int, rng:
         origin: voxel index (z, y, x) in the volume at which the mask begins.
         channel: value of the first column.
         rng: draws the sample.
+        share: of nnU-Net's figures, where a case has many supervoxels; but at least 100 voxels.
 
     Returns:
         int64 (k, 4) rows of (channel, z, y, x) in the volume, in scan order, no row twice.
     """
     count = mask.count()
-    wanted = min(count, max(MIN_LOCATIONS, int(np.ceil(count * MIN_LOCATIONS_SHARE))))
+    figure = share * max(MIN_LOCATIONS, count * MIN_LOCATIONS_SHARE)
+    wanted = min(count, max(LEAST_LOCATIONS, int(np.ceil(figure))))
     chosen = np.arange(count) if wanted == count else np.sort(rng.choice(count, wanted, replace=False, shuffle=False))
     rows = np.empty((len(chosen), 4), np.int64)
     rows[:, 0] = channel
@@ -107,7 +116,7 @@ def rewrite_locations(array: Path, path: Path, case: str) -> int:
     """
     masks = open_array(array)
     try:
-        locations = locations_of(read_masks(masks), case)
+        locations = locations_of(read_masks(masks), masks.shape[0], case)
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
         raise UserError(f"{array} is damaged ({error}); generate the case again.") from error
     write_locations(path, locations)

@@ -11,7 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
-from nnunetv2_supervoxel.files.volumes import Volume, take_channels
+from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation, Volume, take_channels
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class PreprocessedDataset:
         cases: nnU-Net's own dataset of these.
         spacing: (z, y, x) in mm.
         patch_size: (z, y, x) in voxels, or (y, x).
+        normalised: how every channel was normalised; None where nnU-Net took each image's own values for it.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class PreprocessedDataset:
     cases: nnUNetBaseDataset
     spacing: tuple[float, ...]
     patch_size: tuple[int, ...]
+    normalised: tuple[Normalisation | None, ...]
 
 
 def locate_dataset(dataset: str | int, plans: str, configuration: str) -> PreprocessedDataset:
@@ -48,7 +50,15 @@ def locate_dataset(dataset: str | int, plans: str, configuration: str) -> Prepro
         spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
     identifier = settings.data_identifier
     return PreprocessedDataset(
-        folder, identifier, open_preprocessed(folder / identifier), spacing, tuple(settings.patch_size)
+        folder=folder,
+        data_identifier=identifier,
+        cases=open_preprocessed(folder / identifier),
+        spacing=spacing,
+        patch_size=tuple(settings.patch_size),
+        normalised=tuple(
+            _normalisation(scheme, manager.foreground_intensity_properties_per_channel[str(channel)])
+            for channel, scheme in enumerate(settings.normalization_schemes)
+        ),
     )
 
 
@@ -72,7 +82,11 @@ def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
 
 
 def read_preprocessed(
-    dataset: nnUNetBaseDataset, case: str, channels: Sequence[int], spacing: Sequence[float]
+    dataset: nnUNetBaseDataset,
+    case: str,
+    channels: Sequence[int],
+    spacing: Sequence[float],
+    normalised: tuple[Normalisation, ...] | None = None,
 ) -> Volume:
     """One case of a preprocessed dataset.
 
@@ -81,6 +95,7 @@ def read_preprocessed(
         case: its identifier.
         channels: which image channels to take.
         spacing: voxel size (z, y, x) in mm after preprocessing, from the plans.
+        normalised: how these channels were normalised, from the plans.
 
     Raises:
         UserError: the file is damaged, or has too few channels.
@@ -89,7 +104,7 @@ def read_preprocessed(
     z, y, x = spacing
     try:
         data = dataset.load_case(case)[0]
-        return Volume(take_channels(data, channels, source), (z, y, x), source)
+        return Volume(take_channels(data, channels, source), (z, y, x), source, normalised=normalised)
     except UserError:
         raise
     except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
@@ -99,3 +114,13 @@ def read_preprocessed(
 def count_image_channels(dataset_json: dict) -> int:
     """Number of image channels that a dataset.json declares."""
     return len(dataset_json.get("channel_names") or dataset_json["modality"])
+
+
+def _normalisation(scheme: str, intensities: dict[str, float]) -> Normalisation | None:
+    """What one of nnU-Net's normalisation schemes does to a channel whose foreground has these intensities."""
+    known = {
+        "CTNormalization": (intensities["mean"], max(intensities["std"], 1e-8)),
+        "NoNormalization": NOT_NORMALISED,
+        "RGBTo01Normalization": (0.0, 255.0),
+    }
+    return known.get(scheme)

@@ -158,7 +158,7 @@ def write_case(
             array, locations = _array_and_locations(aside, case)
             supervoxel_arrays.write_array(array, supervoxels, patch_size)
             masks = ((supervoxel.packed, supervoxel.origin) for supervoxel in supervoxels.supervoxels)
-            class_locations.write_locations(locations, class_locations.locations_of(masks, case))
+            class_locations.write_locations(locations, class_locations.locations_of(masks, len(supervoxels), case))
         elif len(supervoxels):
             supervoxel_arrays.write_image(_path(aside, case, ending), supervoxels, header)
         # Old files go first: a crash in between leaves an unfinished case, never new provenance on an old array.
@@ -197,6 +197,7 @@ def _description(supervoxels: SupervoxelSet) -> dict:
                 "keyframe": s.keyframe,
                 "predicted_iou": s.predicted_iou,
                 "stability_score": s.stability_score,
+                "consistency": s.consistency,
                 "voxels": s.voxels,
                 "bounding_box": s.bounding_box,
             }

@@ -14,6 +14,11 @@ import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 
+Normalisation = tuple[float, float]
+"""Mean and standard deviation by which a channel was normalised: what is stored is (value - mean) / deviation."""
+
+NOT_NORMALISED: Normalisation = (0.0, 1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -24,12 +29,14 @@ class Volume:
         spacing: voxel size (z, y, x) in mm.
         source: the file it came from.
         header: geometry of the file; None for Blosc2 arrays and nnU-Net's own files.
+        normalised: how each channel was normalised; None if that isn't known.
     """
 
     array: np.ndarray
     spacing: tuple[float, float, float]
     source: Path
     header: Header | None = None
+    normalised: tuple[Normalisation, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
         raise UserError(f"{path} holds complex numbers; take its magnitude first.")
     header = _header(image)
     x, y, z = header.spacing
-    return Volume(take_channels(array, channels, path), (z, y, x), path, header)
+    return Volume(take_channels(array, channels, path), (z, y, x), path, header, (NOT_NORMALISED,) * len(channels))
 
 
 def read_sitk(path: Path) -> sitk.Image:
@@ -132,7 +139,7 @@ def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
         raise
     except Exception as error:
         raise UserError(f"{path} can't be read as a Blosc2 array ({last_line(error)}).") from error
-    return Volume(array, (1.0, 1.0, 1.0), path)
+    return Volume(array, (1.0, 1.0, 1.0), path, normalised=(NOT_NORMALISED,) * len(channels))
 
 
 def take_channels(data: np.ndarray | blosc2.NDArray, channels: Sequence[int], source: Path) -> np.ndarray:

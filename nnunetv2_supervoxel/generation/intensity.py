@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from nnunetv2_supervoxel.files.volumes import Normalisation
+
+_AIR = -1024  # HU; nothing that a CT scanner sees is lower
 _EXACT_UP_TO = 1 << 24  # voxels; of larger volumes, percentiles are taken over every k-th voxel
 
 
 @dataclass(frozen=True, eq=False)
 class IntensityWindow:
-    """Linear map per channel: `low` becomes 0, `high` becomes 1, values outside are clipped.
+    """Linear map per colour: `low` becomes 0, `high` becomes 1, values outside are clipped.
 
     Attributes:
-        low: (c,) float32.
-        high: (c,) float32, above `low` unless the channel is constant.
+        low: (colours,) float32.
+        high: (colours,) float32, above `low` unless the channel is constant.
     """
 
     low: np.ndarray
     high: np.ndarray
 
     @classmethod
-    def of(cls, volume: np.ndarray, percentiles: tuple[float, float]) -> IntensityWindow:
-        """The percentile window of a volume (c, z, y, x), over its finite voxels.
+    def of_percentiles(cls, volume: np.ndarray, percentiles: Sequence[tuple[float, float]]) -> IntensityWindow:
+        """The percentile window of a volume (c, z, y, x), over its finite voxels, without padding.
 
         Where both percentiles are equal (a small object in an empty volume), minimum and maximum take their place.
+
+        Args:
+            volume: (c, z, y, x).
+            percentiles: one pair, for every channel; with one channel up to three pairs, a colour for each.
         """
-        low, high = zip(*(_limits(channel, percentiles) for channel in volume), strict=True)
-        return cls(np.array(low, np.float32), np.array(high, np.float32))
+        limits = [pair for channel in volume for pair in _limits(channel, percentiles)]
+        return cls(*np.array(limits, np.float32).T)
+
+    @classmethod
+    def of_units(
+        cls, volume: np.ndarray, windows: Sequence[tuple[float, float]], normalised: Sequence[Normalisation]
+    ) -> IntensityWindow:
+        """Windows in the image's own units, such as HU.
+
+        Args:
+            volume: (c, z, y, x).
+            windows: center and width of one, for every channel; with one channel of up to three, a colour for each.
+            normalised: how each channel was normalised.
+        """
+        limits = [
+            [(end - mean) / deviation for end in (center - width / 2, center + width / 2)]
+            for mean, deviation in normalised
+            for center, width in windows
+        ]
+        if volume.min() == volume.max():
+            limits = [[volume.min()] * 2] * len(limits)
+        return cls(*np.array(limits, np.float32).T)
 
     @property
     def is_constant(self) -> bool:
@@ -38,7 +66,7 @@ class IntensityWindow:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Window an image (c, h, w): float32 (3, h, w) in [0, 1].
 
-        One channel becomes grey; of two, the third colour stays 0. NaN becomes 0.
+        One colour becomes grey; of two, the third colour stays 0. NaN becomes 0.
         """
         low, high = (limit[:, None, None] for limit in (self.low, self.high))
         with np.errstate(invalid="ignore"):
@@ -62,11 +90,25 @@ def count_not_finite(volume: np.ndarray) -> int:
     return sum(int(np.count_nonzero(~np.isfinite(image))) for image in slices)
 
 
-def _limits(channel: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
+def _limits(channel: np.ndarray, percentiles: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Low and high of a channel (z, y, x), for each pair of percentiles."""
     values = channel.reshape(-1)[:: max(1, channel.size // _EXACT_UP_TO)]
     if np.issubdtype(values.dtype, np.floating):
         values = values[np.isfinite(values)]
     if not values.size:
-        return 0.0, 0.0
-    low, high = np.percentile(values, percentiles)
-    return (low, high) if high > low else (values.min(), values.max())
+        return [(0.0, 0.0)] * len(percentiles)
+    values = _without_padding(values, channel)
+    limits = [tuple(np.percentile(values, pair)) for pair in percentiles]
+    return [(low, high) if high > low else (values.min(), values.max()) for low, high in limits]
+
+
+def _without_padding(values: np.ndarray, channel: np.ndarray) -> np.ndarray:
+    """The values of a channel without those of padding, such as -2000 or -3024 outside a CT scanner's circle.
+
+    Padding is the lowest value, darker than air, and fills most of the volume's corners. The empty background of other
+    images stays: it is what their objects stand out from.
+    """
+    lowest = values.min()
+    corners = channel[tuple(slice(None, None, max(1, size - 1)) for size in channel.shape)]
+    is_padded = lowest < _AIR and 2 * np.count_nonzero(corners == lowest) >= corners.size
+    return values[values > lowest] if is_padded and values.max() > lowest else values

@@ -12,11 +12,11 @@ import torch
 
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite
 from nnunetv2_supervoxel.generation.methods import METHODS, Image
+from nnunetv2_supervoxel.generation.selection import select
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
-
-_METHOD = "sam"
 
 
 class SupervoxelGenerator:
@@ -38,7 +38,7 @@ class SupervoxelGenerator:
     def __init__(self, config: GenerationConfig | None = None, device: torch.device | str | None = None) -> None:
         self.config = config or GenerationConfig()
         self.device = _usable_device(device)
-        self.method = METHODS[_METHOD](self.config, self.device)
+        self.method = METHODS[self.config.method](self.config, self.device)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -56,7 +56,11 @@ class SupervoxelGenerator:
         }
 
     def __call__(
-        self, array: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), name: str = "volume"
+        self,
+        array: np.ndarray,
+        spacing: Sequence[float] = (1.0, 1.0, 1.0),
+        name: str = "volume",
+        normalised: Sequence[Normalisation] | None = None,
     ) -> SupervoxelSet:
         """Make the supervoxels of one image.
 
@@ -64,6 +68,7 @@ class SupervoxelGenerator:
             array: (z, y, x), or (c, z, y, x) with one to three channels, any real type.
             spacing: voxel size (z, y, x) in mm; kept with the result.
             name: case identifier; with the seed it decides all that is random.
+            normalised: how each channel was normalised, which `windows` needs; None: not at all.
 
         Raises:
             UserError: the array has another shape, or complex voxels.
@@ -71,12 +76,17 @@ class SupervoxelGenerator:
         volume = _checked(array)
         not_finite = count_not_finite(volume)
         notes = (f"{not_finite} voxels are NaN or infinite",) if not_finite else ()
-        window = IntensityWindow.of(volume, self.config.intensity_percentiles)
+        window = self._window(volume, normalised)
         image = Image(volume, window, cast("tuple[float, float, float]", tuple(float(size) for size in spacing)), name)
         if window.is_constant:
             return SupervoxelSet(image.shape, (), image.spacing, (*notes, "the image is constant"))
-        made = self.method(image)
+        made = select(self.method(image), self.config)
         return replace(made, notes=(*notes, *made.notes))
+
+    def _window(self, volume: np.ndarray, normalised: Sequence[Normalisation] | None) -> IntensityWindow:
+        if self.config.windows is None:
+            return IntensityWindow.of_percentiles(volume, self.config.intensity_percentiles)
+        return IntensityWindow.of_units(volume, self.config.windows, normalised or [NOT_NORMALISED] * len(volume))
 
 
 def _checked(array: np.ndarray) -> np.ndarray:

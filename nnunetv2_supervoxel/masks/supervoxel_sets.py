@@ -19,17 +19,20 @@ class Supervoxel:
         packed: the mask as bits, boolean (z, y, x), True inside; every face of the crop touches the object.
         origin: voxel index (z, y, x) of `mask[0, 0, 0]` in the volume.
         axis: array axis (0, 1 or 2) along which the volume was sliced.
-        keyframe: index along `axis` of the slice on which SAM proposed the object.
-        predicted_iou: SAM's own estimate of the proposal's quality, 0 to 1.
-        stability_score: SAM's stability score of the proposal, 0 to 1.
+        keyframe: index along `axis` of the slice on which SAM proposed the object, or else of that with most voxels.
+        predicted_iou: SAM's own estimate of the proposal's quality, 0 to 1; None if SAM didn't make it.
+        stability_score: SAM's stability score of the proposal, 0 to 1; None if SAM didn't make it.
+        consistency: Dice of the seed with what comes back to it if the track's ends are tracked back, the lower one of
+            both directions; None if that wasn't tried, or if the track never left its seed.
     """
 
     packed: PackedMask
     origin: tuple[int, int, int]
     axis: int
     keyframe: int
-    predicted_iou: float
-    stability_score: float
+    predicted_iou: float | None = None
+    stability_score: float | None = None
+    consistency: float | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -90,7 +93,7 @@ class SupervoxelSet:
             mask = None if box is None else PackedMask.of(labels[box] == label)
             if mask is not None and least <= mask.count() <= most:
                 origin = tuple(side.start for side in box)
-                supervoxels.append(Supervoxel(mask, origin, 0, origin[0], 1.0, 1.0))
+                supervoxels.append(Supervoxel(mask, origin, axis=0, keyframe=_fullest(mask) + origin[0]))
         return cls(labels.shape, tuple(supervoxels))
 
     def __len__(self) -> int:
@@ -107,3 +110,8 @@ class SupervoxelSet:
         for channel, supervoxel in zip(array, self.supervoxels, strict=True):
             channel[supervoxel.slices] = supervoxel.mask
         return array
+
+
+def _fullest(mask: PackedMask) -> int:
+    """Index of the slice with most voxels."""
+    return int(np.argmax(np.concatenate([np.count_nonzero(slab, axis=(1, 2)) for _, slab in mask.slabs()])))

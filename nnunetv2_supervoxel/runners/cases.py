@@ -10,10 +10,11 @@ from pathlib import Path
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed
-from nnunetv2_supervoxel.files.volumes import Volume, read_image
+from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance, report_failed, report_kept, report_made
@@ -89,15 +90,17 @@ class PreprocessedCase(Case):
         folder: of the preprocessed cases.
         dataset_class: nnU-Net's class for the files in it.
         spacing: (z, y, x) in mm.
+        normalised: how the channels to be read were normalised; None if one of them was by each image's own values.
     """
 
     folder: Path
     dataset_class: type[nnUNetBaseDataset]
     spacing: tuple[float, ...]
+    normalised: tuple[Normalisation, ...] | None
 
     def read(self) -> Volume:
         dataset = self.dataset_class(str(self.folder), [self.name])
-        return read_preprocessed(dataset, self.name, self.channels, self.spacing)
+        return read_preprocessed(dataset, self.name, self.channels, self.spacing, self.normalised)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,23 +117,39 @@ class ImageCase(Case):
         return read_image(self.path, self.channels)
 
 
-def dataset_cases(dataset: PreprocessedDataset, channels: tuple[int, ...]) -> list[Case]:
+def dataset_cases(dataset: PreprocessedDataset, config: GenerationConfig) -> list[Case]:
     """The cases of a preprocessed dataset, sorted by name.
 
     Args:
         dataset: from `locate_dataset`.
-        channels: which image channels to read.
+        config: its `channel` says what to read.
+
+    Raises:
+        UserError: there is no such channel, or the config's windows can't be applied to what nnU-Net stored.
     """
+    if max(config.channel) >= len(dataset.normalised):
+        raise UserError(
+            f"{dataset.folder.name} has {len(dataset.normalised)} channel(s), so channel {max(config.channel)} of the "
+            "config doesn't exist (counting starts at 0)."
+        )
+    known = tuple(scheme for channel in config.channel if (scheme := dataset.normalised[channel]))
+    normalised = known if len(known) == len(config.channel) else None
+    if config.windows and normalised is None:
+        raise UserError(
+            f"'windows' of the config are in the images' own units, which {dataset.folder.name} has lost: nnU-Net "
+            "normalised every image by its own values. Use 'intensity_percentiles' instead."
+        )
     target = supervoxel_files.supervoxel_folder(dataset.folder, dataset.data_identifier)
     return [
         PreprocessedCase(
             name=name,
-            channels=channels,
+            channels=config.channel,
             target=target,
             patch_size=dataset.patch_size,
             folder=dataset.folder / dataset.data_identifier,
             dataset_class=type(dataset.cases),
             spacing=dataset.spacing,
+            normalised=normalised,
         )
         for name in sorted(dataset.cases.identifiers)
     ]
@@ -183,7 +202,7 @@ def do_case(
                 return report_kept(case.name, case.read_provenance(), made_by)
             case.check_target()
         volume = case.read() if read is None else read(case)
-        supervoxels = generator(volume.array, volume.spacing, case.name)
+        supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
         case.write(supervoxels, volume, made_by)
         return report_made(case.name, supervoxels, time.perf_counter() - start)
     except Exception as error:  # one bad case must not stop the others

@@ -43,8 +43,9 @@ def generate_dataset(
         UserError: the dataset isn't preprocessed, or config, checkpoint or device are unfit. Never for a single case.
     """
     located = locate_dataset(dataset, plans, configuration)
+    config = generator.config if generator else config or GenerationConfig()
+    cases = dataset_cases(located, config)
     generator = generator or SupervoxelGenerator(config, device)
-    cases = dataset_cases(located, generator.config.channel)
     return run_serially(cases[part_id::num_parts], generator, overwrite, located.folder.name)
 
 

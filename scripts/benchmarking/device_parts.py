@@ -171,7 +171,7 @@ def proposals(settings: Settings) -> Rows:
         sam = build_sam(SAM_ARCHITECTURES["vit_h"]).requires_grad_(False).to(settings.device)
         # Random weights estimate the same quality nearly everywhere; the threshold lets some one in twenty pass.
         config = config.model_copy(update={"pred_iou_thresh": _quantile(sam, config), "stability_score_thresh": 0.0})
-    image = np.repeat(disc((256, 320) if settings.quick else (512, 512))[0][..., None] * 255, 3, 2).astype(np.uint8)
+    image = np.repeat(disc((256, 320) if settings.quick else (512, 512))[0][None].astype(np.float32), 3, 0)
     _restart_peak(settings.device)
     seconds, found = time_proposals(Proposer(sam, config), image)
     for stage, of_stage in seconds.items():

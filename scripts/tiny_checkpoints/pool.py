@@ -46,7 +46,7 @@ def _draw(seed: int) -> Phantom:
     rng = np.random.default_rng([77, seed])
     make = make_folded_phantom if seed % 2 else make_phantom
     phantom = make(SHAPES[rng.integers(len(SHAPES))], rng)
-    window = IntensityWindow.of(phantom.image[None], (0.5, 99.5))
+    window = IntensityWindow.of_percentiles(phantom.image[None], [(0.5, 99.5)])
     image = np.stack([window(plane[None])[0] for plane in phantom.image])
     return Phantom(np.rint(image * 255).astype(np.uint8), phantom.labels.astype(np.uint8), phantom.parents)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ sys.exit(code)
 """
 
 DATASET = "Dataset123_Empty"
+OF_EVALUATION = ("-d", 123, "-p", "generated")
 OF_MODEL = ("-o", "out", "--format", "nninteractive")
 OF_PREDICTION = ("-o", "masks", "-m", "no_model", "-prompts")
 
@@ -36,6 +38,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).mkdir(parents=True)
     (root / f"preprocessed/{DATASET}/nnUNetPlans.json").write_text('{"configurations": {"3d_fullres": {}}}')
     (root / f"preprocessed/{DATASET}/broken.json").write_text('{"config')
+    for plans in ("generated", "unmade"):
+        content = {"configurations": {"3d_fullres": {"data_identifier": plans}}}
+        (root / f"preprocessed/{DATASET}/{plans}.json").write_text(json.dumps(content))
+        (root / f"preprocessed/{DATASET}/{plans}").mkdir()
+    (root / f"preprocessed/{DATASET}/generated_supervoxels").mkdir()
+    (root / f"preprocessed/{DATASET}/generated_supervoxels/a.json").touch()
     (root / "images/a.nii.gz").touch()
     (root / "wrong_key.yaml").write_text("keyframse: 3")
     (root / "prompts.json").write_text('{"cases": {"a": {"liver": [{"type": "point", "position": [1, 2, 3]}]}}}')
@@ -66,6 +74,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("save_fg_location", ["-supervoxel_folder", "empty", "-np", 0], 2, "-np must be at least 1"),
         ("download_checkpoints", ["-h"], 0, "official SAM and SAM 2.1"),
         ("download_checkpoints", ["--sam", "vit_x"], 2, "vit_x"),
+        ("evaluate", ["-h"], 0, "how well they match structures"),
+        ("evaluate", ["-d", 123, "-np", 0], 2, "-np must be at least 1"),
+        ("evaluate", ["-d", 321], 1, "no dataset 321"),
+        ("evaluate", ["-d", 123, "-p", "others"], 1, "isn't preprocessed with plans 'others'"),
+        ("evaluate", ["-d", 123, "-p", "unmade"], 1, "nnUNetv2_supervoxel_generate -d 123"),
+        ("evaluate", [*OF_EVALUATION, "-labels", "missing"], 1, "no folder missing"),
+        ("evaluate", [*OF_EVALUATION, "-labels", "empty"], 1, "holds no label map"),
+        ("evaluate", [*OF_EVALUATION, "-o", "prompts.json"], 1, "is no folder"),
+        ("evaluate", [*OF_EVALUATION, "-o", f"preprocessed/{DATASET}/generated"], 1, "nothing but cases"),
         ("trainers", ["-h"], 0, "SupervoxelPromptTrainer"),
         ("export", ["-h"], 0, "nnInteractive"),
         ("export", ["-d", 321, *OF_MODEL], 1, "Dataset 321 isn't known"),

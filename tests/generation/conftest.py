@@ -10,7 +10,7 @@ import pytest
 from nilearn import datasets
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, SupervoxelSet
-from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.sam.proposals import Proposer
 from nnunetv2_supervoxel.phantoms import Phantom, make_phantom
 
@@ -23,9 +23,9 @@ def brain() -> np.ndarray:
 
 @pytest.fixture
 def brain_slice(brain: np.ndarray) -> np.ndarray:
-    """One axial slice as SAM takes it: uint8 (h, w, 3)."""
+    """One axial slice, windowed: float32 (3, h, w) in [0, 1]."""
     volume = brain[None]
-    return to_uint8_rgb(IntensityWindow.of(volume, (0.5, 99.5))(volume[:, 45]))
+    return IntensityWindow.of_percentiles(volume, [(0.5, 99.5)])(volume[:, 45])
 
 
 @pytest.fixture(scope="session")

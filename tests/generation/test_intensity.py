@@ -6,7 +6,7 @@ from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_
 
 def test_values_outside_the_percentiles_are_clipped(rng: np.random.Generator) -> None:
     volume = rng.permutation(np.arange(10_000, dtype=np.float32)).reshape(1, 10, 20, 50)
-    window = IntensityWindow.of(volume, (10, 90))
+    window = IntensityWindow.of_percentiles(volume, [(10, 90)])
     shown = np.stack([window(volume[:, z]) for z in range(10)], axis=1)
     assert shown.shape == (3, 10, 20, 50)
     assert shown.dtype == np.float32
@@ -19,10 +19,10 @@ def test_values_outside_the_percentiles_are_clipped(rng: np.random.Generator) ->
 
 def test_nan_and_infinity_do_not_reach_the_models(rng: np.random.Generator) -> None:
     volume = rng.normal(size=(1, 6, 20, 30)).astype(np.float32)
-    clean = IntensityWindow.of(volume, (0.5, 99.5))
+    clean = IntensityWindow.of_percentiles(volume, [(0.5, 99.5)])
     volume[0, 0, 0, :3] = np.nan, np.inf, -np.inf
     assert count_not_finite(volume) == 3
-    window = IntensityWindow.of(volume, (0.5, 99.5))
+    window = IntensityWindow.of_percentiles(volume, [(0.5, 99.5)])
     np.testing.assert_allclose(window.low, clean.low, atol=0.02)
     np.testing.assert_array_equal(window(volume[:, 0])[0, 0, :3], [0, 1, 0])
 
@@ -37,11 +37,59 @@ def test_two_channels_are_red_and_green() -> None:
 def test_a_small_object_in_an_empty_volume_is_still_seen() -> None:
     volume = np.zeros((1, 20, 30, 40), np.int16)
     volume[0, 10, 10:12, 10:12] = 700
-    window = IntensityWindow.of(volume, (0.5, 99.5))
+    window = IntensityWindow.of_percentiles(volume, [(0.5, 99.5)])
     assert not window.is_constant
     assert window(volume[:, 10])[0, 10, 10] == 1
 
 
 @pytest.mark.parametrize("value", [0.0, -3.5, np.nan, np.inf])
 def test_a_constant_volume_is_recognised(value: float) -> None:
-    assert IntensityWindow.of(np.full((1, 3, 4, 5), value, np.float32), (0.5, 99.5)).is_constant
+    assert IntensityWindow.of_percentiles(np.full((1, 3, 4, 5), value, np.float32), [(0.5, 99.5)]).is_constant
+
+
+def test_several_pairs_of_percentiles_are_colours_of_one_channel() -> None:
+    volume = np.arange(1001, dtype=np.float32).reshape(1, 7, 11, 13)
+    window = IntensityWindow.of_percentiles(volume, [(0, 50), (50, 100), (20, 30)])
+    np.testing.assert_allclose(window.low, [0, 500, 200])
+    np.testing.assert_allclose(window.high, [500, 1000, 300])
+    shown = window(np.full((1, 2, 3), 250.0))
+    np.testing.assert_allclose(shown[:, 1, 2], [0.5, 0, 0.5])
+
+
+def test_windows_are_in_the_images_units() -> None:
+    volume = np.random.default_rng(0).normal(0, 300, (1, 5, 6, 7))
+    windows = [(-600, 1500), (50, 350), (500, 2000)]
+    raw = IntensityWindow.of_units(volume, windows, [(0.0, 1.0)])
+    np.testing.assert_allclose(raw.low, [-1350, -125, -500])
+    np.testing.assert_allclose(raw.high, [150, 225, 1500])
+    stored = IntensityWindow.of_units((volume - 90) / 40, windows, [(90.0, 40.0)])
+    np.testing.assert_allclose(stored((volume[:, 2] - 90) / 40), raw(volume[:, 2]), atol=1e-5)
+    assert IntensityWindow.of_units(np.full((1, 3, 4, 5), 7), windows, [(0.0, 1.0)]).is_constant
+    one_for_both = IntensityWindow.of_units(np.stack([volume[0]] * 2), [(50, 350)], [(0.0, 1.0), (90.0, 40.0)])
+    np.testing.assert_allclose(one_for_both.low, [-125, -215 / 40])
+
+
+def ct(padding: int) -> np.ndarray:
+    """A CT (1, z, y, x): soft tissue in air, and padding outside the scanner's circle."""
+    z, y, x = np.indices((6, 60, 50))
+    radius = (y - 29.5) ** 2 / 30**2 + (x - 24.5) ** 2 / 25**2
+    hu = np.where(radius < 0.5, 40 + 3 * z, -1000) + np.random.default_rng(0).normal(0, 10, z.shape)
+    return np.where(radius < 1, hu, padding).astype(np.int16)[None]
+
+
+@pytest.mark.parametrize("padding", [-2000, -3024])
+def test_padding_of_a_ct_takes_no_contrast(padding: int) -> None:
+    image = ct(padding)
+    window = IntensityWindow.of_percentiles(image, [(0.5, 99.5)])
+    np.testing.assert_allclose([window.low[0], window.high[0]], [-1025, 75], atol=12)
+    air = ct(-1000)
+    np.testing.assert_allclose(window.low, IntensityWindow.of_percentiles(air, [(0.5, 99.5)]).low, atol=5)
+    assert window(image[:, 3])[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("offset", [0, -1500])
+def test_a_background_that_is_no_padding_counts(offset: int) -> None:
+    image = ct(-1000).astype(np.float32) + 1000  # an empty background at 0
+    image[0, :, 0, 0] = offset  # the lowest, but in a quarter of the corners only
+    low = IntensityWindow.of_percentiles(image, [(0.5, 99.5)]).low[0]
+    assert low == pytest.approx(np.percentile(image, 0.5))

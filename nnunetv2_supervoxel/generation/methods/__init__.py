@@ -40,4 +40,5 @@ class MethodPath:
 
 METHODS = {
     "sam": MethodPath(f"{__name__}.sam:SamMethod"),
+    "slic": MethodPath(f"{__name__}.slic:SlicMethod"),
 }

@@ -37,6 +37,11 @@ class Image:
         z, y, x = self.array.shape[1:]
         return z, y, x
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether all colours are the same."""
+        return len(self.window.low) == 1
+
     def windowed_slice(self, axis: int, index: int) -> np.ndarray:
         """One slice in [0, 1]: float32 (3, h, w), its rows and columns in the order of the two axes that are left.
 

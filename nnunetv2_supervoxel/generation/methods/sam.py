@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,13 +12,15 @@ import torch
 
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
 from nnunetv2_supervoxel.config import GenerationConfig
-from nnunetv2_supervoxel.generation.intensity import to_uint8_rgb
 from nnunetv2_supervoxel.generation.methods.base import Image, Method
-from nnunetv2_supervoxel.generation.sam.keyframes import draw_keyframes
+from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
+from nnunetv2_supervoxel.generation.sam.keyframes import keyframe_candidates
 from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
+from nnunetv2_supervoxel.generation.sam.proposal_choice import choose_proposals
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal, Proposer
-from nnunetv2_supervoxel.generation.sam.tracks import Box, Track
-from nnunetv2_supervoxel.masks.components import seed_component
+from nnunetv2_supervoxel.generation.sam.sam2_proposals import Sam2Proposer
+from nnunetv2_supervoxel.generation.sam.supervoxels import supervoxels_of
+from nnunetv2_supervoxel.generation.sam.tracks import Track
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.randomness import case_generator
 
@@ -30,20 +32,29 @@ class SamMethod(Method):
 
     def __init__(self, config: GenerationConfig, device: torch.device) -> None:
         self.config = config
-        sam = load_sam(config.sam1_checkpoint, device)
-        sam2 = load_sam2(config.sam2_checkpoint, device)
-        self._checkpoints = {
-            "sam1": {"name": sam.name, "sha256": sam.sha256},
-            "sam2": {"name": sam2.name, "sha256": sam2.sha256},
+        sam2 = load_sam2(config.sam2_checkpoint, device, image_size=config.sam2_image_size)
+        self._checkpoints: dict[str, dict[str, Any]] = {
+            "sam2": {"name": sam2.name, "sha256": sam2.sha256, "image_size": sam2.image_size}
         }
-        self._propose = Proposer(sam.model, config)
         self._propagate = Propagator(
-            sam2.model, config.objects_per_batch, config.precision, config.max_track_growth, config.keep_slices
+            sam2.model,
+            objects_per_batch=config.objects_per_batch,
+            precision=config.precision,
+            max_growth=config.max_track_growth,
+            keep_slices=config.keep_slices,
+            check_consistency=config.min_consistency is not None,
         )
+        self._propose: Callable[[np.ndarray], list[Proposal]]
+        if config.sam1_checkpoint is None:
+            self._propose = Sam2Proposer(sam2.model, config, self._propagate.precision)
+        else:
+            sam = load_sam(config.sam1_checkpoint, device)
+            self._checkpoints["sam1"] = {"name": sam.name, "sha256": sam.sha256}
+            self._propose = Proposer(sam.model, config)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The checkpoints: of each its name and SHA-256."""
+        """The checkpoints: of each its name and SHA-256, of SAM 2 also the size to which it resizes slices."""
         return {"checkpoints": self._checkpoints}
 
     def __call__(self, image: Image) -> SupervoxelSet:
@@ -51,8 +62,7 @@ class SamMethod(Method):
         keyframes = list(self._keyframes(image))
         if not keyframes:
             return SupervoxelSet(image.shape, (), image.spacing, ("SAM proposed no object",))
-        most = self.config.max_supervoxel_share * np.prod(image.shape)
-        found = [voxel for voxel in self._supervoxels(image, keyframes) if voxel and voxel.voxels <= most]
+        found = [supervoxel for supervoxel in self._supervoxels(image, keyframes) if supervoxel]
         notes = () if found else ("no proposal became a supervoxel",)
         return SupervoxelSet(image.shape, tuple(found), image.spacing, notes)
 
@@ -67,50 +77,49 @@ class SamMethod(Method):
         return chain.from_iterable(made[number] for number in range(len(keyframes)))
 
     def _keyframes(self, image: Image) -> Iterator[_Keyframe]:
-        """Keyframe slices, each with its share of `masks_per_image` proposals, drawn at random from all there.
+        """Keyframe slices, each with its share of `masks_per_image` proposals, chosen from all there.
 
         A keyframe is the first of `max_keyframes` slices with enough proposals, or else the one with most of them.
-        There are up to `keyframes`: fewer if there are not so many slices, or where SAM proposes nothing.
+        There are fewer than asked if there are not so many slices, or where SAM proposes nothing.
         """
         config = self.config
-        candidates = self._candidates(image.shape, case_generator(config.seed, image.name, "keyframe"))
+        candidates = keyframe_candidates(image, config, case_generator(config.seed, image.name, "keyframe"))
         rng, left = case_generator(config.seed, image.name, "proposals"), config.masks_per_image
         for number, (axis, slices) in enumerate(candidates):
-            keyframe, proposals = self._first_with_enough(image, axis, slices)
-            share = -(-left // (config.keyframes - number))
-            taken = [proposals[i] for i in rng.permutation(len(proposals))[:share]]
-            left -= len(taken)
-            if taken:
-                yield _Keyframe(axis, keyframe, taken)
+            keyframe = self._first_with_enough(image, axis, slices)
+            share = min(-(-left // (len(candidates) - number)), config.masks_per_keyframe or left)
+            keyframe.proposals = choose_proposals(keyframe.proposals, share, config.proposal_choice, rng)
+            left -= len(keyframe.proposals)
+            if keyframe.proposals:
+                yield keyframe
             if not left:
                 return
 
-    def _candidates(self, shape: Sequence[int], rng: np.random.Generator) -> list[tuple[int, list[int]]]:
-        """For each keyframe its axis and the slices to try, no slice twice."""
-        axes = self.config.axis
-        turns = [axes[i % len(axes)] for i in range(self.config.keyframes)]
-        tried = {axis: turns.count(axis) * self.config.max_keyframes for axis in axes}
-        drawn = {axis: draw_keyframes(shape[axis], count, rng) for axis, count in tried.items()}
-        return [(axis, drawn[axis][i // len(axes) :: turns.count(axis)]) for i, axis in enumerate(turns)]
-
-    def _first_with_enough(self, image: Image, axis: int, candidates: Sequence[int]) -> tuple[int, list[Proposal]]:
+    def _first_with_enough(self, image: Image, axis: int, candidates: Sequence[int]) -> _Keyframe:
         """Of the slices to try, the first with `min_proposals`, or else the one with most; and its proposals."""
-        best: tuple[int, list[Proposal]] = (0, [])
-        for keyframe in candidates:
-            proposals = self._propose(to_uint8_rgb(image.windowed_slice(axis, keyframe)))
-            if len(proposals) > len(best[1]):
-                best = keyframe, proposals
+        best = _Keyframe(axis, 0, [])
+        for index in candidates:
+            proposals = self._propose(image.windowed_slice(axis, index))
+            if len(proposals) > len(best.proposals):
+                best = _Keyframe(axis, index, proposals, self._shared_features())
             if len(proposals) >= self.config.min_proposals:
                 break
         return best
+
+    def _shared_features(self) -> SliceFeatures | None:
+        """What propagation needs not encode again: the slice on which SAM 2 has just proposed objects."""
+        if not isinstance(self._propose, Sam2Proposer) or self.config.keep_slices == "never":
+            return None
+        return self._propose.features.to(torch.device("cpu"))
 
     def _tracks(self, image: Image, axis: int, keyframes: Sequence[_Keyframe]) -> list[list[Track]]:
         """For every keyframe of an axis a track per proposal; of a volume with one slice, the proposals themselves."""
         frames = image.shape[axis]
         seeds = [Seeds(keyframe.index, np.stack([p.mask for p in keyframe.proposals])) for keyframe in keyframes]
         if frames > 1:
-            colours = 1 if len(image.array) == 1 else 3  # three equal ones would be resized three times
-            return self._propagate(lambda frame: image.windowed_slice(axis, frame)[:colours], frames, seeds)
+            known = {keyframe.index: keyframe.features for keyframe in keyframes if keyframe.features}
+            colours = 1 if image.is_grey else 3  # three equal ones would be resized three times
+            return self._propagate(lambda frame: image.windowed_slice(axis, frame)[:colours], frames, seeds, known)
         tracks = [[Track() for _ in of.masks] for of in seeds]
         for its_tracks, of in zip(tracks, seeds, strict=True):
             for track, mask in zip(its_tracks, of.masks, strict=True):
@@ -118,80 +127,18 @@ class SamMethod(Method):
         return tracks
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Keyframe:
-    """A slice on which SAM looked, and what is taken of what it proposed there."""
+    """A slice on which SAM looked, and what is taken of what it proposed there.
+
+    Attributes:
+        axis: along which the volume is sliced.
+        index: of the slice.
+        proposals: all, later those that are taken.
+        features: the slice as SAM 2 encoded it to propose objects; None if it didn't.
+    """
 
     axis: int
     index: int
     proposals: list[Proposal]
-
-
-def supervoxels_of(
-    tracks: Sequence[Track], proposals: Sequence[Proposal], keyframe: int, axis: int
-) -> list[Supervoxel | None]:
-    """The part of every track that is connected with its seed, turned back into the volume's axes.
-
-    Args:
-        tracks: one per proposal, along slices of axis 0.
-        proposals: the seeds.
-        keyframe: index of their slice.
-        axis: the volume's axis that was moved to the front for slicing.
-
-    Returns:
-        One per track; None where nothing of the seed is left.
-    """
-    return [_supervoxel(track, seed, keyframe, axis) for track, seed in zip(tracks, proposals, strict=True)]
-
-
-def _supervoxel(track: Track, proposal: Proposal, keyframe: int, axis: int) -> Supervoxel | None:
-    box = track.box()
-    if box is None:
-        return None
-    seed = Track()
-    seed[keyframe] = proposal.mask
-    component = seed_component(_InVolume(track, box, axis), _InVolume(seed, box, axis))
-    if component is None or (tight := component.bounding_box()) is None:
-        return None
-    z, y, x = (outer.start + inner.start for outer, inner in zip(_turned(box, axis), tight, strict=True))
-    return Supervoxel(
-        packed=component.cropped(tight),
-        origin=(z, y, x),
-        axis=axis,
-        keyframe=keyframe,
-        predicted_iou=round(proposal.predicted_iou, 6),
-        stability_score=round(proposal.stability_score, 6),
-    )
-
-
-class _InVolume:
-    """What lies in a box (slice, row, column) of a track, turned into the volume's axes (z, y, x).
-
-    It is a `Slabs` (see packed_masks.py).
-    """
-
-    def __init__(self, track: Track, box: Box, axis: int) -> None:
-        self._track, self._box, self._axis = track, box, axis
-        self.shape = tuple(side.stop - side.start for side in _turned(box, axis))
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """The part `[start:stop]` along z as a boolean array."""
-        z, y, x = _turned(self._box, self._axis)
-        part = _turned_back((slice(z.start + start, z.start + stop), y, x), self._axis)
-        return np.moveaxis(self._track.in_box(part), 0, self._axis)
-
-
-def _turned(box: Box, axis: int) -> Box:
-    """A box (slice, row, column) in the volume's axes (z, y, x)."""
-    sides = list(box)
-    sides.insert(axis, sides.pop(0))
-    z, y, x = sides
-    return z, y, x
-
-
-def _turned_back(box: Box, axis: int) -> Box:
-    """A box in the volume's axes (z, y, x) as (slice, row, column)."""
-    sides = list(box)
-    sides.insert(0, sides.pop(axis))
-    frame, row, column = sides
-    return frame, row, column
+    features: SliceFeatures | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
 import psutil
@@ -46,6 +46,8 @@ class EncodedSlices:
         at_once: so many slices are encoded together.
         orders: for each direction the slices that it may ask for.
         storage: where encoded slices wait.
+        later: what directions may ask for after these, see `go_on`.
+        known: slices that have been encoded before, by their index.
     """
 
     def __init__(
@@ -56,10 +58,14 @@ class EncodedSlices:
         at_once: int,
         orders: Sequence[range],
         storage: torch.device,
+        later: Sequence[range] = (),
+        known: Mapping[int, SliceFeatures] | None = None,
     ) -> None:
         self._encode, self._read_frame = encode, read_frame
         self._frames, self._at_once = frames, at_once
         self._ahead = {order.step: order for order in orders}
+        self._later = later
+        self._known = dict(known or {})
         self._storage = storage
         self._kept: dict[int, list[SliceFeatures]] = {}
         self._locks: dict[int, Lock] = {}
@@ -73,8 +79,10 @@ class EncodedSlices:
         with of_group:  # the other direction may be encoding it just now
             if number not in self._kept:
                 slices = range(number * self._at_once, min((number + 1) * self._at_once, self._frames))
-                encoded = self._encode([self._read_frame(i) for i in slices])
-                self._kept[number] = [features.to(self._storage) for features in encoded]
+                new = [i for i in slices if i not in self._known]
+                features = self._encode([self._read_frame(i) for i in new]) if new else []
+                encoded = self._known | dict(zip(new, features, strict=True))
+                self._kept[number] = [encoded[i].to(self._storage) for i in slices]
             return self._kept[number][frame % self._at_once].to(self._encode.device)
 
     def expect(self, ahead: range) -> None:
@@ -87,11 +95,18 @@ class EncodedSlices:
             self._ahead[ahead.step] = ahead
             for number in list(self._kept):
                 slices = range(number * self._at_once, (number + 1) * self._at_once)
-                if not any(frame in order for order in self._ahead.values() for frame in slices):
+                orders = [*self._ahead.values(), *self._later]
+                if not any(frame in order for order in orders for frame in slices):
                     del self._kept[number]
+
+    def go_on(self) -> None:
+        """The directions are done, and what comes later is next."""
+        self._ahead, self._later = {order.step: order for order in self._later}, ()
 
     def for_one(self, order: range) -> EncodedSlices:
         """The same for one direction alone, with what is kept here by now."""
-        alone = EncodedSlices(self._encode, self._read_frame, self._frames, self._at_once, [order], self._storage)
+        alone = EncodedSlices(
+            self._encode, self._read_frame, self._frames, self._at_once, [order], self._storage, known=self._known
+        )
         alone._kept = dict(self._kept)
         return alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,11 @@ class SliceFeatures:
     def to(self, device: torch.device) -> SliceFeatures:
         """The same with its maps on another device; without a copy if they are there already."""
         return SliceFeatures(tuple(level.to(device) for level in self.maps), self.position)
+
+
+def in_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """In this context SAM 2 computes in "float32" or "bfloat16". It holds for one thread only."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 class SliceEncoder:

@@ -7,11 +7,11 @@ A frame, in SAM 2's words, is a slice here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from nnunetv2_supervoxel.generation.out_of_memory import free_memory, halve_until_it_fits, is_out_of_memory
 from nnunetv2_supervoxel.generation.sam.batched_sam2 import OBJECTS_AT_ONCE, BatchedSam2
 from nnunetv2_supervoxel.generation.sam.encoded_slices import EncodedSlices, storage_for
-from nnunetv2_supervoxel.generation.sam.encoding import FrameReader, SliceEncoder, SliceFeatures
+from nnunetv2_supervoxel.generation.sam.encoding import FrameReader, SliceEncoder, SliceFeatures, in_precision
 from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
 from nnunetv2_supervoxel.generation.sam.memory_bank import Memory, MemoryBank, MemoryPositions
 from nnunetv2_supervoxel.generation.sam.slice_masks import areas, masks_of_logits, touching
@@ -52,6 +52,10 @@ class Propagator:
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 on CUDA and float32 elsewhere.
         max_growth: how many times its area on the keyframe slice an object may cover on another one; None: any number.
         keep_slices: where encoded slices wait for the second direction, "auto", "device", "host" or "never".
+        check_consistency: track the ends of every track back to its keyframe.
+
+    Attributes:
+        precision: "float32" or "bfloat16".
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Propagator:
         precision: str = "auto",
         max_growth: float | None = None,
         keep_slices: str = "auto",
+        check_consistency: bool = False,
     ) -> None:
         self._model = BatchedSam2(sam2)
         self._encode = SliceEncoder(sam2)
@@ -68,11 +73,18 @@ class Propagator:
         self._objects_per_batch = objects_per_batch
         self._max_growth = np.inf if max_growth is None else max_growth
         self._keep_slices = keep_slices
+        self._check_consistency = check_consistency
         if precision == "auto":
             precision = "bfloat16" if self._device.type == "cuda" else "float32"
-        self._bfloat16 = precision == "bfloat16"
+        self.precision = precision
 
-    def __call__(self, read_frame: FrameReader, frames: int, seeds: Sequence[Seeds]) -> list[list[Track]]:
+    def __call__(
+        self,
+        read_frame: FrameReader,
+        frames: int,
+        seeds: Sequence[Seeds],
+        known: Mapping[int, SliceFeatures] | None = None,
+    ) -> list[list[Track]]:
         """Track objects from their keyframes to both ends.
 
         A track ends at the first slice whose mask is not 26-adjacent to the one on the slice before: nothing that
@@ -84,6 +96,7 @@ class Propagator:
                 reaches, or that is encoded together with one; on a CPU from two threads, one for each direction.
             frames: number of slices.
             seeds: the objects of every keyframe, each keyframe once.
+            known: slices that are encoded already, in the same precision, by their index.
 
         Returns:
             For every keyframe one track per seed.
@@ -93,7 +106,8 @@ class Propagator:
         """
         try:
             tracks, self._objects_per_batch = halve_until_it_fits(
-                lambda batch: self._track(read_frame, frames, seeds, batch, self._device), self._objects_per_batch
+                lambda batch: self._track(read_frame, frames, seeds, known, batch, self._device),
+                self._objects_per_batch,
             )
             trim_heap()  # components and files need memory of other sizes
             return tracks
@@ -102,74 +116,125 @@ class Propagator:
                 raise
         free_memory()
         self._objects_per_batch = 1
-        return self._track(read_frame, frames, seeds, 1, torch.device("cpu"))
+        return self._track(read_frame, frames, seeds, known, 1, torch.device("cpu"))
 
     def _track(
-        self, read_frame: FrameReader, frames: int, seeds: Sequence[Seeds], batch: int, state: torch.device
+        self,
+        read_frame: FrameReader,
+        frames: int,
+        seeds: Sequence[Seeds],
+        known: Mapping[int, SliceFeatures] | None,
+        batch: int,
+        state: torch.device,
     ) -> list[list[Track]]:
         first, last = (choose(of.keyframe for of in seeds) for choose in (min, max))
-        orders = [range(first, frames), range(last, -1, -1)]
+        there = [range(first, frames), range(last, -1, -1)]
+        back = [range(frames - 1, first - 1, -1), range(last + 1)] if self._check_consistency else []
         # Out of memory, objects per batch are halved; with one object, slices are encoded one by one, too.
         at_once = min(FRAMES_AT_ONCE, batch)
-        storage = storage_for((last - first) * self._bytes_of_slice(), self._keep_slices, self._device)
-        slices = EncodedSlices(self._encode, read_frame, frames, at_once, orders, storage or self._device)
-        with torch.inference_mode(), self._autocast():
+        waiting = (frames if back else last - first) * self._bytes_of_slice()
+        storage = storage_for(waiting, self._keep_slices, self._device)
+        slices = EncodedSlices(
+            self._encode, read_frame, frames, at_once, there, storage or self._device, later=back, known=known
+        )
+        tracks = [[Track() for _ in of.masks] for of in seeds]
+        with torch.inference_mode(), in_precision(self.precision, self._device):
             positions = MemoryPositions(self._model.model, frames)
-            started = [self._start(slices.get(of.keyframe), of, positions, batch, state) for of in seeds]
+            run = _Run(slices, storage is not None, positions, batch, state)
+            pairs = zip(seeds, tracks, strict=True)
+            started = {of.keyframe: self._start(run, slices, of, its_tracks) for of, its_tracks in pairs}
 
-        def sweep(order: range) -> None:
-            waiting = {of.keyframe: group.copy() for of, group in zip(seeds, started, strict=True)}
-            # Both hold for one thread only, so they are entered in each.
-            with torch.inference_mode(), self._autocast():
-                self._sweep(slices if storage else slices.for_one(order), order, waiting, batch)
+        def go_there(order: range) -> None:
+            waiting = {keyframe: partial(group.copy, stop=order[-1]) for keyframe, group in started.items()}
+            self._sweep(run, run.slices_for(order), order, waiting)
 
-        _for_each(sweep, orders, self._device)
-        return [group.tracks for group in started]
+        _for_each(go_there, there, self._device)
+        if back:
+            slices.go_on()
+            self._come_back(run, seeds, tracks, back)
+        return tracks
+
+    def _come_back(
+        self, run: _Run, seeds: Sequence[Seeds], tracks: Sequence[Sequence[Track]], orders: Sequence[range]
+    ) -> None:
+        """Track the ends of all tracks back to their keyframes, and note how consistent they are with the seeds."""
+        size = seeds[0].masks.shape[1:]
+        returns = {order.step: _returns(tracks, seeds, order.step) for order in orders}
+
+        def come_back(order: range) -> None:
+            slices = run.slices_for(order)
+
+            def begin(end: int, its_returns: list[_Return]) -> _Group:
+                masks = np.stack([one.track.mask(end, size) for one in its_returns])
+                group = self._start(run, slices, Seeds(end, masks), its_returns)
+                group.largest = np.full(len(its_returns), np.inf)
+                group.stops = np.array([one.keyframe for one in its_returns])
+                return group
+
+            waiting = {end: partial(begin, end, its_returns) for end, its_returns in returns[order.step].items()}
+            self._sweep(run, slices, order, waiting)
+
+        _for_each(come_back, orders, self._device)
+        for one in chain.from_iterable(chain.from_iterable(of.values()) for of in returns.values()):
+            one.track.consistency = min(one.dice, 1.0 if one.track.consistency is None else one.track.consistency)
 
     def _start(
-        self, features: SliceFeatures, seeds: Seeds, positions: MemoryPositions, batch: int, state: torch.device
+        self,
+        run: _Run,
+        slices: EncodedSlices,
+        seeds: Seeds,
+        tracks: Sequence[Track | _Return],
     ) -> _Group:
-        """The objects of one keyframe, on that slice."""
+        """Objects on the slice where their masks are known."""
+        features = slices.get(seeds.keyframe)
         masks = torch.from_numpy(seeds.masks[:, None].astype(np.float32))
-        parts = [self._model.seed(features, masks[part].to(self._device)) for part in self._parts(len(masks), batch)]
+        parts = [
+            self._model.seed(features, masks[part].to(self._device)) for part in self._parts(len(masks), run.batch)
+        ]
         found = masks_of_logits(torch.cat([logits for logits, _ in parts]), seeds.masks.shape[1:])
-        tracks = [Track() for _ in found]
         for track, mask in zip(tracks, found, strict=True):
             track[seeds.keyframe] = mask
-        bank = MemoryBank(positions, seeds.keyframe, Memory.joined([memory for _, memory in parts]), state)
-        return _Group(tracks, found, self._max_growth * areas(found), bank)
+        bank = MemoryBank(run.positions, seeds.keyframe, Memory.joined([memory for _, memory in parts]), run.state)
+        largest = self._max_growth * areas(found)
+        return _Group(list(tracks), found, largest, np.full(len(found), seeds.keyframe), bank)
 
-    def _sweep(self, slices: EncodedSlices, order: range, waiting: dict[int, _Group], batch: int) -> None:
-        """Track in one direction; `waiting` holds the objects of keyframes that are ahead, by their slices."""
-        groups: list[_Group] = []
-        for number, frame in enumerate(order):
-            if groups:
-                slices.expect(order[number:])
-                features = slices.get(frame)
-                for group in groups:
-                    self._step(group, features, frame, batch, is_last=frame == order[-1])
-                groups = _joined(groups)
-            if frame in waiting:
-                groups.append(waiting.pop(frame))
-            if not groups and not waiting:
-                break
-        slices.expect(order[:0])
+    def _sweep(
+        self, run: _Run, slices: EncodedSlices, order: range, waiting: Mapping[int, Callable[[], _Group]]
+    ) -> None:
+        """Track in one direction; `waiting` makes the objects of slices that are ahead."""
+        with torch.inference_mode(), in_precision(self.precision, self._device):  # both hold for one thread only
+            groups: list[_Group] = []
+            begun = 0
+            for number, frame in enumerate(order):
+                if groups:
+                    slices.expect(order[number:])
+                    features = slices.get(frame)
+                    for group in groups:
+                        self._step(group, features, frame, run.batch)
+                    groups = _joined(groups)
+                if frame in waiting:
+                    groups.append(waiting[frame]())
+                    begun += 1
+                if not groups and begun == len(waiting):
+                    break
+            slices.expect(order[:0])
 
-    def _step(self, group: _Group, features: SliceFeatures, frame: int, batch: int, is_last: bool) -> None:
+    def _step(self, group: _Group, features: SliceFeatures, frame: int, batch: int) -> None:
         """Take a group's objects to the next slice; some end there."""
         parts = self._parts(len(group.tracks), batch)
         predicted = Prediction.joined(
             [self._model.step(features, group.bank.look_back(frame, part, self._device)) for part in parts]
         )
         masks = masks_of_logits(predicted.logits, group.before.shape[1:])
-        going_on = np.flatnonzero(touching(group.before, masks) & (areas(masks) <= group.largest))
+        there = touching(group.before, masks) & (areas(masks) <= group.largest)
+        for i in np.flatnonzero(there):
+            group.tracks[i][frame] = masks[i]
         group.before = masks
+        going_on = np.flatnonzero(there & (group.stops != frame))
         if len(going_on) < len(group.tracks):
             group.keep(going_on)
             predicted = predicted.of(torch.from_numpy(going_on).to(self._device))
-        for track, mask in zip(group.tracks, group.before, strict=True):
-            track[frame] = mask
-        if group.tracks and not is_last:
+        if group.tracks:
             parts = self._parts(len(group.tracks), batch)
             group.bank.add(Memory.joined([self._model.remember(features, predicted.of(part)) for part in parts]))
 
@@ -183,10 +248,50 @@ class Propagator:
     def _bytes_of_slice(self) -> int:
         """Of its feature maps: 1/8, 1/4 and all of the model's channels, in 1/4, 1/8 and 1/16 of the resolution."""
         model = self._model.model
-        return model.hidden_dim * model.image_size**2 // 64 * (2 if self._bfloat16 else 4)
+        return model.hidden_dim * model.image_size**2 // 64 * (2 if self.precision == "bfloat16" else 4)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self._device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+@dataclass(frozen=True)
+class _Run:
+    """What one propagation has at hand.
+
+    Attributes:
+        slices: encoded for all directions.
+        keeps: whether they wait for the other direction.
+        positions: where memories are.
+        batch: objects at once.
+        state: where memories are stored.
+    """
+
+    slices: EncodedSlices
+    keeps: bool
+    positions: MemoryPositions
+    batch: int
+    state: torch.device
+
+    def slices_for(self, order: range) -> EncodedSlices:
+        """What one direction reads from."""
+        return self.slices if self.keeps else self.slices.for_one(order)
+
+
+@dataclass(eq=False)
+class _Return:
+    """A track's way back: of it only the mask on the keyframe matters, and its Dice with the one that was there.
+
+    Attributes:
+        track: went from the keyframe to an end.
+        keyframe: index of that slice.
+        dice: 0 as long as nothing came back.
+    """
+
+    track: Track
+    keyframe: int
+    dice: float = 0.0
+
+    def __setitem__(self, frame: int, mask: np.ndarray) -> None:
+        if frame == self.keyframe:
+            seed = self.track.mask(frame, mask.shape)
+            self.dice = 2 * np.count_nonzero(mask & seed) / (np.count_nonzero(mask) + np.count_nonzero(seed))
 
 
 @dataclass
@@ -197,22 +302,24 @@ class _Group:
         tracks: one per object.
         before: boolean (objects, h, w), their masks on the slice where they are.
         largest: (objects,) pixels that they may cover.
+        stops: (objects,) the slice on which each is done.
         bank: what the model remembers of them.
     """
 
-    tracks: list[Track]
+    tracks: list[Track | _Return]
     before: np.ndarray
     largest: np.ndarray
+    stops: np.ndarray
     bank: MemoryBank
 
-    def copy(self) -> _Group:
-        """The same tracks, for another direction."""
-        return _Group(self.tracks, self.before, self.largest, self.bank.copy())
+    def copy(self, stop: int) -> _Group:
+        """The same tracks, for a direction that ends on slice `stop`."""
+        return _Group(self.tracks, self.before, self.largest, np.full_like(self.stops, stop), self.bank.copy())
 
     def keep(self, objects: np.ndarray) -> None:
         """Go on with these objects only (indices into the group)."""
         self.tracks = [self.tracks[i] for i in objects]
-        self.before, self.largest = self.before[objects], self.largest[objects]
+        self.before, self.largest, self.stops = (of[objects] for of in (self.before, self.largest, self.stops))
         self.bank.keep(torch.from_numpy(objects))
 
     def join(self, other: _Group) -> None:
@@ -220,7 +327,20 @@ class _Group:
         self.tracks = self.tracks + other.tracks
         self.before = np.concatenate([self.before, other.before])
         self.largest = np.concatenate([self.largest, other.largest])
+        self.stops = np.concatenate([self.stops, other.stops])
         self.bank.join(other.bank)
+
+
+def _returns(tracks: Sequence[Sequence[Track]], seeds: Sequence[Seeds], step: int) -> dict[int, list[_Return]]:
+    """What comes back to its keyframe in the direction of `step`, by the slice on which it begins."""
+    returns: dict[int, list[_Return]] = {}
+    for of, its_tracks in zip(seeds, tracks, strict=True):
+        for track in its_tracks:
+            first, last = track.ends() or (of.keyframe, of.keyframe)
+            end = last if step < 0 else first
+            if end != of.keyframe:
+                returns.setdefault(end, []).append(_Return(track, of.keyframe))
+    return returns
 
 
 def _joined(groups: Sequence[_Group]) -> list[_Group]:

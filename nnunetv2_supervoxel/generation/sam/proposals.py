@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops.boxes import batched_nms
 
 from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.generation.intensity import to_uint8_rgb
 from nnunetv2_supervoxel.generation.out_of_memory import halve_until_it_fits
 from nnunetv2_supervoxel.generation.sam.attention_to_few import with_fast_attention
 
@@ -34,6 +35,21 @@ class Proposal:
     mask: np.ndarray
     predicted_iou: float
     stability_score: float
+
+
+def proposals_of(records: Sequence[dict[str, Any]], config: GenerationConfig) -> list[Proposal]:
+    """What a mask generator returned, best predicted IoU first, without masks that the config calls too small or large.
+
+    Args:
+        records: one per mask, as SAM's and SAM 2's generators return them.
+        config: least and largest area.
+    """
+    proposals = []
+    for record in records:
+        mask = record["segmentation"].astype(bool)
+        if config.min_proposal_area <= np.count_nonzero(mask) <= config.max_proposal_share * mask.size:
+            proposals.append(Proposal(mask, record["predicted_iou"], record["stability_score"]))
+    return sorted(proposals, key=lambda proposal: -proposal.predicted_iou)
 
 
 class Proposer:
@@ -65,21 +81,16 @@ class Proposer:
             self._generator.predictor.transform = _Float32Coordinates(sam.image_encoder.img_size)
 
     def __call__(self, image: np.ndarray) -> list[Proposal]:
-        """Propose objects on an image, best predicted IoU first.
+        """Propose objects on a windowed slice, best predicted IoU first.
 
         Args:
-            image: uint8 (h, w, 3).
+            image: float32 (3, h, w) in [0, 1].
         """
+        pixels = to_uint8_rgb(image)
         records, self._points_per_batch = halve_until_it_fits(
-            lambda points: self._generate(image, points), self._points_per_batch
+            lambda points: self._generate(pixels, points), self._points_per_batch
         )
-        smallest, largest = self._config.min_proposal_area, self._config.max_proposal_share * image[..., 0].size
-        proposals = [
-            Proposal(record["segmentation"].astype(bool), record["predicted_iou"], record["stability_score"])
-            for record in records
-            if smallest <= np.count_nonzero(record["segmentation"]) <= largest
-        ]
-        return sorted(proposals, key=lambda proposal: -proposal.predicted_iou)
+        return proposals_of(records, self._config)
 
     def _generate(self, image: np.ndarray, points_per_batch: int) -> list[dict[str, Any]]:
         self._generator.points_per_batch = points_per_batch

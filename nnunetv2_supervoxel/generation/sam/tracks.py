@@ -17,9 +17,13 @@ class Track:
 
     Of each mask only the bits in its bounding box are kept. All bits lie in one buffer. Thousands of small arrays would
     lie scattered among the tensors of tracking, and the memory between them would be lost for large tensors.
+
+    Attributes:
+        consistency: see `Supervoxel`.
     """
 
     def __init__(self) -> None:
+        self.consistency: float | None = None
         self._bits = bytearray()
         self._crops: dict[int, tuple[tuple[slice, ...], int]] = {}  # per slice: its box, and where its bits begin
         self._lock = Lock()  # two directions are tracked at the same time
@@ -40,6 +44,14 @@ class Track:
         boxes = [box for box, _ in self._crops.values()]
         rows, columns = (slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in (0, 1))
         return slice(min(self._crops), max(self._crops) + 1), rows, columns
+
+    def ends(self) -> tuple[int, int] | None:
+        """The first and the last slice on which the object is; None if the object is empty."""
+        return (min(self._crops), max(self._crops)) if self._crops else None
+
+    def mask(self, frame: int, size: tuple[int, int]) -> np.ndarray:
+        """The mask of one slice, boolean (height, width)."""
+        return self.in_box((slice(frame, frame + 1), slice(0, size[0]), slice(0, size[1])))[0]
 
     def in_box(self, box: Box) -> np.ndarray:
         """The part of the object that lies in a box: a boolean array of the box's shape."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_supervoxel import SupervoxelGenerator, SupervoxelSet
-from nnunetv2_supervoxel.generation.intensity import IntensityWindow, to_uint8_rgb
+from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal
 from nnunetv2_supervoxel.phantoms import Phantom
 
@@ -69,8 +69,8 @@ def test_a_slice_with_few_proposals_is_passed_over(
     picky.method._propose = propose
     found = picky(phantom.image, name="phantom")
     assert len(slices) == asked
-    window = IntensityWindow.of(phantom.image[None], picky.config.intensity_percentiles)
-    of_keyframe = to_uint8_rgb(window(phantom.image[None, found.supervoxels[0].keyframe]))
+    window = IntensityWindow.of_percentiles(phantom.image[None], picky.config.intensity_percentiles)
+    of_keyframe = window(phantom.image[None, found.supervoxels[0].keyframe])
     assert [np.array_equal(image, of_keyframe) for image in slices] == [i == taken for i in range(asked)]
 
 

@@ -291,3 +291,76 @@ def test_bfloat16_finds_nearly_the_same(generator: SupervoxelGenerator, moving_o
     )
     assert not np.array_equal(exact, rounded)
     assert dice(exact[:, keyframe - 2 : keyframe + 3], rounded[:, keyframe - 2 : keyframe + 3]) > 0.95
+
+
+@pytest.mark.parametrize("keep", ["host", "never"])
+def test_consistency_is_the_overlap_of_what_comes_back(
+    generator: SupervoxelGenerator, propagator: Propagator, moving_objects: tuple, keep: str
+) -> None:
+    volume, seeds, keyframe = moving_objects
+    reads: Counter[int] = Counter()
+
+    def read(frame: int) -> np.ndarray:
+        reads[frame] += 1
+        return volume[frame][None]
+
+    seeds = seeds[[1, 2]]
+    later = as_array(track(propagator, read, len(volume), seeds[1:], keyframe), volume.shape)[:, 14]
+    both = [Seeds(keyframe, seeds), Seeds(14, later)]
+    unchecked = propagator(read, len(volume), both)
+    reads.clear()
+    checking = Propagator(generator.method._propagate._model.model, keep_slices=keep, check_consistency=True)
+    checked = checking(read, len(volume), both)
+    assert set(reads.values()) == {1} if keep == "host" else max(reads.values()) <= 4
+    for of, its_tracks, before in zip(both, checked, unchecked, strict=True):
+        np.testing.assert_array_equal(as_array(its_tracks, volume.shape), as_array(before, volume.shape))
+        for one in its_tracks:
+            expected = []
+            for end in set(one.ends()) - {of.keyframe}:
+                [back] = track(propagator, read, len(volume), one.mask(end, volume.shape[1:])[None], end)
+                seed, arrived = (of_track.mask(of.keyframe, volume.shape[1:]) for of_track in (one, back))
+                expected.append(dice(arrived, seed))
+            assert one.consistency == pytest.approx(min(expected), abs=0.01)
+    assert all(one.consistency is None for one in unchecked[0])
+    assert max(one.consistency for one in checked[0]) > 0.8
+
+
+def test_a_leak_is_inconsistent(generator: SupervoxelGenerator) -> None:
+    """A seed in a part of a disc, from which the track goes on to all of it; and a seed that is a whole disc."""
+    _, y, x = np.indices((20, 70, 90))
+    disc = (y - 35) ** 2 + (x - 30) ** 2 < 20**2
+    alone = (y - 35) ** 2 + (x - 75) ** 2 < 9**2
+    volume = np.where(disc, 0.8, np.where(alone, 0.6, 0.1)).astype(np.float32)
+    checking = Propagator(generator.method._propagate._model.model, check_consistency=True)
+    part = disc & (x < 26)
+    leaking, steady = track(checking, lambda frame: volume[frame][None], 20, np.stack([part[8], alone[8]]), 8)
+    assert np.count_nonzero(leaking.mask(18, (70, 90))) > 1.5 * np.count_nonzero(part[8]), "there is no leak to find"
+    assert leaking.consistency < 0.8 < 0.9 < steady.consistency
+
+
+def test_a_track_that_stays_on_its_slice_has_no_consistency(generator: SupervoxelGenerator) -> None:
+    volume = np.full((2, 60, 80), 0.1, np.float32)
+    volume[0, 20:40, 30:50] = 0.9
+    checking = Propagator(generator.method._propagate._model.model, check_consistency=True, max_growth=1e-6)
+    [alone] = track(checking, lambda frame: volume[frame][None], 2, (volume[:1] > 0.5), 0)
+    assert alone.ends() == (0, 0)
+    assert alone.consistency is None
+
+
+def test_known_slices_are_not_read(generator: SupervoxelGenerator, moving_objects: tuple) -> None:
+    volume, seeds, keyframe = moving_objects
+    propagator = Propagator(generator.method._propagate._model.model)
+    read: list[int] = []
+
+    def frame_of(frame: int) -> np.ndarray:
+        read.append(frame)
+        return volume[frame][None]
+
+    with torch.inference_mode():
+        known = {keyframe: propagator._encode([volume[keyframe][None]])[0]}
+    [tracks] = propagator(frame_of, len(volume), [Seeds(keyframe, seeds)], known)
+    assert keyframe not in read
+    assert len(read) == len(set(read)) == len(volume) - 1
+    expected = track(propagator, lambda frame: volume[frame][None], len(volume), seeds, keyframe)
+    for ours, theirs in zip(as_array(tracks, volume.shape), as_array(expected, volume.shape), strict=True):
+        assert dice(ours, theirs) > 0.999

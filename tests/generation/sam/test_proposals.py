@@ -5,6 +5,7 @@ from segment_anything import SamAutomaticMaskGenerator
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator
 from nnunetv2_supervoxel.checkpoints.loading import load_sam
+from nnunetv2_supervoxel.generation.intensity import to_uint8_rgb
 from nnunetv2_supervoxel.generation.sam import proposals
 from nnunetv2_supervoxel.generation.sam.proposals import Proposer, _Float32Coordinates
 
@@ -22,7 +23,7 @@ def test_proposals_are_the_official_generators(
         box_nms_thresh=brain_config.box_nms_thresh,
         crop_n_layers=brain_config.crop_n_layers,
         min_mask_region_area=brain_config.min_mask_region_area,
-    ).generate(brain_slice)
+    ).generate(to_uint8_rgb(brain_slice))
     official = [record for record in official if record["segmentation"].sum() >= brain_config.min_proposal_area]
     ours = brain_generator.method._propose(brain_slice)
     assert len(ours) == len(official) > 0
@@ -41,7 +42,7 @@ def test_thresholds_and_areas_are_kept(
     found = Proposer(brain_generator.method._propose._generator.predictor.model, config)(brain_slice)
     assert found
     for proposal in found:
-        assert proposal.mask.shape == brain_slice.shape[:2]
+        assert proposal.mask.shape == brain_slice.shape[1:]
         assert 200 <= proposal.mask.sum() <= 0.5 * proposal.mask.size
         assert proposal.predicted_iou > config.pred_iou_thresh
         assert proposal.stability_score >= 0.85

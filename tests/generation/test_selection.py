@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from nnunetv2_supervoxel import GenerationConfig, Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel.generation.selection import select, without_duplicates
+from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+
+SHAPE, SPACING = (10, 20, 30), (3.0, 1.0, 0.5)
+
+
+def box(origin: tuple[int, ...], shape: tuple[int, ...], **quality: float) -> Supervoxel:
+    return Supervoxel(PackedMask.of(np.ones(shape, bool)), origin, 0, origin[0], **quality)
+
+
+SMALL, FLAT, LONG = box((1, 1, 1), (1, 2, 2)), box((2, 0, 0), (1, 12, 20)), box((0, 5, 5), (8, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, [SMALL, FLAT, LONG]),
+        ({"min_volume_mm3": 6}, [SMALL, FLAT, LONG]),  # 4 voxels of 1.5 mm3
+        ({"min_volume_mm3": 6.1}, [FLAT, LONG]),
+        ({"max_volume_mm3": 144}, [SMALL, LONG]),  # 360 and 144 mm3
+        ({"min_extent_mm": 12}, [FLAT, LONG]),
+        ({"min_extent_mm": 12.1}, [LONG]),  # 24 mm along z
+        ({"max_extent_mm": 23.9}, [SMALL, FLAT]),
+        ({"max_supervoxel_share": 100 / 6000}, [SMALL, LONG]),
+    ],
+)
+def test_sizes_are_in_mm(settings: dict, kept: list[Supervoxel]) -> None:
+    made = SupervoxelSet(SHAPE, (SMALL, FLAT, LONG), SPACING)
+    assert list(select(made, GenerationConfig(**settings)).supervoxels) == kept
+
+
+def test_inconsistent_ones_are_dropped() -> None:
+    sure, unsure, unknown = (box((0, 0, 0), (1, 1, 1), consistency=value) for value in (0.8, 0.6, None))
+    made = SupervoxelSet(SHAPE, (unsure, sure, unknown), SPACING)
+    assert select(made, GenerationConfig(min_consistency=0.7)).supervoxels == (sure, unknown)
+    nothing = select(SupervoxelSet(SHAPE, (unsure,), SPACING), GenerationConfig(min_consistency=0.7))
+    assert len(nothing) == 0
+    assert nothing.notes == ("none of 1 supervoxels has the size and consistency that the config asks for",)
+
+
+def test_of_duplicates_the_better_one_stays() -> None:
+    first = box((0, 0, 0), (4, 5, 10), predicted_iou=0.5)
+    better = box((0, 0, 0), (4, 5, 9), predicted_iou=0.7)  # IoU 0.9 with the first
+    third = box((0, 0, 0), (4, 5, 8), predicted_iou=0.6)  # 0.8 with the first, 0.89 with the better
+    apart = box((6, 0, 0), (4, 5, 10), predicted_iou=0.1)
+    assert without_duplicates([first, better, third, apart], 0.95) == [first, better, third, apart]
+    assert without_duplicates([first, better, third, apart], 0.9) == [first, better, third, apart]  # not above
+    assert without_duplicates([first, better, third, apart], 0.85) == [better, apart]
+    assert without_duplicates([first, third, apart], 0.0) == [third, apart]
+    consistent = box((0, 0, 0), (4, 5, 10), predicted_iou=0.2, consistency=0.9)
+    assert without_duplicates([first, better, consistent], 0.85) == [consistent]
+    made = SupervoxelSet(SHAPE, (first, better), SPACING)
+    assert select(made, GenerationConfig(max_overlap_iou=0.85)).supervoxels == (better,)
