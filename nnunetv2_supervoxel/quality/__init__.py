@@ -1,0 +1,1 @@
+"""How good supervoxels are: measures of a case, with labels or without, and their report."""

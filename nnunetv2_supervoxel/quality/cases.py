@@ -1,0 +1,131 @@
+"""One case: where it is read from, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.files.nnunet_folders import read_plans
+from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_preprocessed
+from nnunetv2_supervoxel.files.supervoxel_files import read_provenance
+from nnunetv2_supervoxel.masks.foreground import foreground
+from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+from nnunetv2_supervoxel.quality.description import describe, grey_levels
+from nnunetv2_supervoxel.quality.figures import CaseFigures, StructureFigures, measure_structures
+from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
+from nnunetv2_supervoxel.quality.label_maps import read_label_map
+from nnunetv2_supervoxel.quality.reading import read_supervoxels
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedCase:
+    """Where a case is read from: plain values, so that it can be sent to another process.
+
+    Attributes:
+        name: identifier.
+        located: its dataset, of which no other case is listed.
+        supervoxels: folder of the supervoxels.
+        plans: name of the plans.
+        configuration: one of them.
+        own_labels: whether the segmentation beside the preprocessed case is the label map.
+        label_map: file with the label map otherwise; None if there is none.
+        ignored: a label that is none.
+    """
+
+    name: str
+    located: PreprocessedDataset
+    supervoxels: Path
+    plans: str
+    configuration: str
+    own_labels: bool
+    label_map: Path | None
+    ignored: int | None
+
+    def evaluate(self) -> CaseFigures:
+        """The case's figures. What goes wrong is their `error`, never raised."""
+        try:
+            return self._figures()
+        except UserError as error:
+            return self.failed(str(error))
+        except MemoryError:
+            return self.failed("it doesn't fit into memory; use fewer processes (-np).")
+        except Exception as error:  # one bad case must not stop the others
+            return self.failed(f"unexpected {type(error).__name__}: {last_line(error)} (please report this)")
+
+    def failed(self, reason: str) -> CaseFigures:
+        """What stands for the figures of a case that can't be evaluated."""
+        return CaseFigures(self.located.folder.name, self.name, error=reason)
+
+    def _figures(self) -> CaseFigures:
+        levels = self._grey_levels()
+        z, y, x = levels.shape
+        supervoxels = read_supervoxels(self.supervoxels, self.name, (z, y, x))
+        return CaseFigures(
+            dataset=self.located.folder.name,
+            case=self.name,
+            voxel_volume=float(np.prod(self.located.spacing)),
+            description=describe(supervoxels, foreground(levels)),
+            structures=self._structures(supervoxels, (z, y, x)),
+        )
+
+    def _grey_levels(self) -> np.ndarray:
+        """The image (z, y, x), or of several channels the first one that the models saw."""
+        channels = read_provenance(self.supervoxels, self.name).get("config", {}).get("channel", 0)
+        first = int(np.atleast_1d(channels)[0])
+        return grey_levels(read_preprocessed(self.located.cases, self.name, (first,), self.located.spacing).array[0])
+
+    def _structures(self, supervoxels: SupervoxelSet, shape: tuple[int, int, int]) -> tuple[StructureFigures, ...]:
+        """Figures of the structures in the label map, if there is one.
+
+        Raises:
+            UserError: the label map can't be read, or doesn't fit the case.
+        """
+        segmentation, properties = self._segmentation()
+        if self.own_labels:
+            return measure_structures(supervoxels, np.asarray(segmentation[0]), self.ignored)
+        if self.label_map is None:
+            return ()
+        manager = PlansManager(read_plans(self.located.folder, self.plans, self.configuration))
+        configuration = manager.get_configuration(self.configuration)
+        label_map = read_label_map(self.label_map, shape, properties, manager, configuration)
+        return measure_structures(supervoxels, label_map, self.ignored)
+
+    def _segmentation(self) -> tuple[Any, dict[str, Any]]:
+        """The segmentation (1, z, y, x), not read yet, and what nnU-Net's preprocessing noted of the case.
+
+        Raises:
+            UserError: they can't be read.
+        """
+        try:
+            _, segmentation, _, properties = self.located.cases.load_case(self.name)
+        except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+            source = Path(self.located.cases.source_folder) / self.name
+            raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+        return segmentation, properties
+
+
+def list_cases(dataset: EvaluatedDataset) -> Iterator[EvaluatedCase]:
+    """The cases of a dataset that are evaluated.
+
+    Raises:
+        UserError: nnU-Net can't read its preprocessed cases.
+    """
+    located = locate_dataset(dataset.name, dataset.plans, dataset.configuration)
+    preprocessed, kind = str(dataset.folder / dataset.data_identifier), type(located.cases)
+    for name in dataset.cases:
+        yield EvaluatedCase(
+            name=name,
+            located=replace(located, cases=kind(preprocessed, [name])),
+            supervoxels=dataset.supervoxels,
+            plans=dataset.plans,
+            configuration=dataset.configuration,
+            own_labels=dataset.label_maps is None,
+            label_map=(dataset.label_maps or {}).get(name),
+            ignored=dataset.labels.ignored,
+        )

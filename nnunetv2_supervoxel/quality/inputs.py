@@ -1,0 +1,148 @@
+"""What is evaluated: datasets, their cases, label maps. This module imports nothing heavy, so that mistakes show at
+once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS
+from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
+from nnunetv2_supervoxel.files.supervoxel_folders import list_tried, supervoxel_folder
+
+LABEL_MAP_ENDINGS = ("_seg.b2nd", ".b2nd", *NNUNET_ENDINGS)  # "_seg": nnU-Net's own, beside the image's CASE.b2nd
+
+
+@dataclass(frozen=True)
+class LabelNames:
+    """What a dataset.json says of labels.
+
+    Attributes:
+        names: by label.
+        ignored: the label of voxels that nobody annotated, or None.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    ignored: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluatedDataset:
+    """A dataset with supervoxels.
+
+    Attributes:
+        plans: their name.
+        configuration: one of them.
+        folder: of the dataset, in $nnUNet_preprocessed.
+        data_identifier: name of the folder in it that holds the preprocessed cases.
+        cases: those for which generation was tried, sorted.
+        label_maps: of the cases that have one in the folder that was named; None: the dataset's own labels are taken.
+        labels: what they are called.
+    """
+
+    plans: str
+    configuration: str
+    folder: Path
+    data_identifier: str
+    cases: tuple[str, ...]
+    label_maps: Mapping[str, Path] | None
+    labels: LabelNames
+
+    @property
+    def name(self) -> str:
+        """As the folder is called, "Dataset990_Demo"."""
+        return self.folder.name
+
+    @property
+    def supervoxels(self) -> Path:
+        """Folder of the supervoxels."""
+        return supervoxel_folder(self.folder, self.data_identifier)
+
+    def output(self, wanted: Path | None) -> Path:
+        """Folder for the results: the one that is wanted, or one beside the supervoxels.
+
+        Raises:
+            UserError: it is a file, or a folder that may hold nothing but cases.
+        """
+        folder = wanted or self.folder / f"{self.supervoxels.name}_evaluation"
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is no folder; choose another one for the results.")
+        if folder.resolve() in ((self.folder / self.data_identifier).resolve(), self.supervoxels.resolve()):
+            raise UserError(f"{folder} may hold nothing but cases; choose another folder for the results.")
+        return folder
+
+
+def find_dataset(dataset: str | int, plans: str, configuration: str, labels: Path | None) -> EvaluatedDataset:
+    """A dataset, its cases with supervoxels, and their label maps.
+
+    Args:
+        dataset: ID or name ("Dataset990_Demo").
+        plans: their name.
+        configuration: one that they have.
+        labels: folder with a label map for every case, or for some; None: the dataset's own labels.
+
+    Raises:
+        UserError: there is no such dataset, it isn't preprocessed, it has no supervoxels, or no case has a label map in
+            the folder.
+    """
+    folder = dataset_folder(dataset)
+    identifier = data_identifier(read_plans(folder, plans, configuration), configuration)
+    if not (folder / identifier).is_dir():
+        raise UserError(f"There is no folder {folder / identifier}; run nnUNetv2_plan_and_preprocess first.")
+    cases = list_tried(supervoxel_folder(folder, identifier))
+    if not cases:
+        raise UserError(
+            f"{folder.name} has no supervoxels in {supervoxel_folder(folder, identifier)}; "
+            f"make them with 'nnUNetv2_supervoxel_generate -d {dataset}', with the same -p and -c."
+        )
+    return EvaluatedDataset(
+        plans=plans,
+        configuration=configuration,
+        folder=folder,
+        data_identifier=identifier,
+        cases=tuple(cases),
+        label_maps=None if labels is None else _label_maps(labels, cases, folder.name),
+        labels=read_label_names(folder if labels is None else labels.absolute().parent),
+    )
+
+
+def read_label_names(folder: Path) -> LabelNames:
+    """What the dataset.json in a folder says of labels; nothing, if there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return LabelNames()
+    try:
+        labels = json.loads(path.read_text())["labels"]
+        ignored = labels.get("ignore")
+        return LabelNames({label: name for name, label in labels.items() if isinstance(label, int)}, ignored)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} can't be read as nnU-Net's dataset.json; correct it.") from error
+
+
+def _label_maps(folder: Path, cases: list[str], dataset: str) -> dict[str, Path]:
+    """By case the label map in a folder, of the cases that have one.
+
+    Raises:
+        UserError: there is no such folder, or none of the cases has one.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    found = {}
+    for case in cases:
+        paths = (folder / f"{case}{ending}" for ending in LABEL_MAP_ENDINGS)
+        if path := next((path for path in paths if path.is_file()), None):
+            found[case] = path
+    if not found:
+        raise UserError(
+            f"{folder} holds no label map of a case of {dataset}, such as {cases[0]}{NNUNET_ENDINGS[0]} or "
+            f"{cases[0]}{LABEL_MAP_ENDINGS[0]}; name another folder."
+        )
+    return found
