@@ -42,10 +42,13 @@ def _evaluated(cases: Sequence[EvaluatedCase], processes: int) -> Iterator[CaseF
         yield from (case.evaluate() for case in cases)
         return
     # Forking a process that has loaded PyTorch or blosc2 threads can deadlock, so workers start afresh.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(processes, get_context("spawn"))
+    try:
         futures = [pool.submit(case.evaluate) for case in cases]
         for case, future in zip(cases, futures, strict=True):
             try:
                 yield future.result()
             except BrokenProcessPool:
                 yield case.failed("a process was ended from outside, perhaps for want of memory; use fewer (-np).")
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, no further case is begun
