@@ -167,6 +167,13 @@ class GenerationConfig(Config):
     def _with_dot(cls, endings: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(ending if ending.startswith(".") else f".{ending}" for ending in endings)
 
+    @field_validator("sam2_checkpoint")
+    @classmethod
+    def _can_propose(cls, checkpoint: str, others: ValidationInfo) -> str:
+        if checkpoint == "bundled" and others.data.get("sam1_checkpoint", "") is None:
+            raise ValueError("it was never shown points and can't propose objects; use 'sam1_checkpoint: bundled' too")
+        return checkpoint
+
     @field_validator("axis")
     @classmethod
     def _different(cls, axes: Axes) -> Axes:

@@ -56,7 +56,7 @@ def locate_dataset(dataset: str | int, plans: str, configuration: str) -> Prepro
         spacing=spacing,
         patch_size=tuple(settings.patch_size),
         normalised=tuple(
-            _normalisation(scheme, manager.foreground_intensity_properties_per_channel[str(channel)])
+            _normalisation(scheme, manager.foreground_intensity_properties_per_channel.get(str(channel), {}))
             for channel, scheme in enumerate(settings.normalization_schemes)
         ),
     )
@@ -118,9 +118,6 @@ def count_image_channels(dataset_json: dict) -> int:
 
 def _normalisation(scheme: str, intensities: dict[str, float]) -> Normalisation | None:
     """What one of nnU-Net's normalisation schemes does to a channel whose foreground has these intensities."""
-    known = {
-        "CTNormalization": (intensities["mean"], max(intensities["std"], 1e-8)),
-        "NoNormalization": NOT_NORMALISED,
-        "RGBTo01Normalization": (0.0, 255.0),
-    }
-    return known.get(scheme)
+    if scheme == "CTNormalization" and {"mean", "std"} <= intensities.keys():
+        return intensities["mean"], max(intensities["std"], 1e-8)
+    return {"NoNormalization": NOT_NORMALISED, "RGBTo01Normalization": (0.0, 255.0)}.get(scheme)

@@ -56,6 +56,15 @@ def test_templates_are_valid(name: str) -> None:
         ("axis: [0, 1]", "'keyframes' is 1: value error, 2 axes need as many keyframes at least"),
         ("intensity_percentiles: [99, 1]", "first percentile must be below"),
         ("pred_iou_thresh: 1.5", "'pred_iou_thresh' is 1.5"),
+        ("axis: automatic", "'axis.0' is 'automatic'"),
+        ("windows: [[40, 0]]", "'windows.0.1' is 0"),
+        ("windows: [[40, 400], [1, 2]]\nchannel: [0, 1]", "several windows show one channel"),
+        ("intensity_percentiles: [[1, 50], [50, 99]]\nchannel: [0, 1]", "several windows show one channel"),
+        ("intensity_percentiles: [1, 50, 99]", "'intensity_percentiles.0' is [1, 50, 99]"),
+        ("min_extent_mm: 5\nmax_extent_mm: 3", "less than the least that is kept, 5"),
+        ("sam2_image_size: 500", "multiple of 32"),
+        ("sam1_checkpoint: null\nsam2_checkpoint: bundled", "it was never shown points"),
+        ("method: watershed", "'method' is 'watershed'"),
         ("- a list", "holds a list"),
         ("a: [", "not valid YAML"),
         ("7: 8", "strings"),
@@ -74,7 +83,7 @@ def test_every_mistake_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_config(write(tmp_path, "axis: [5]\nfirst: 1\nsecond: 2"), GenerationConfig)
     message = str(error.value)
-    assert "unknown keys 'first', 'second' (known: sam1_checkpoint, " in message
+    assert "unknown keys 'first', 'second' (known: method, " in message
     assert message.count("masks_per_image") == 1
     assert message.endswith("; 'axis.0' is 5: input should be less than or equal to 2.")
 

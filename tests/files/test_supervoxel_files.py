@@ -48,6 +48,7 @@ def test_the_triple_holds_what_was_given(some_supervoxels: Make, tmp_path: Path,
         "keyframe": 6,
         "predicted_iou": 0.7,
         "stability_score": 0.93,
+        "consistency": None,
         "voxels": 360,
         "bounding_box": [[4, 7], [0, 30], [30, 34]],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from nnunetv2_supervoxel.runners.cases import Case, dataset_cases, do_case, fold
 MADE_BY = {"config": GenerationConfig().model_dump(mode="json"), "checkpoints": {}}
 
 
-def bright_region(array: np.ndarray, spacing: Sequence[float], name: str) -> SupervoxelSet:
+def bright_region(array: np.ndarray, *_: object) -> SupervoxelSet:
     """Stands for a generator."""
     return SupervoxelSet.of_labels((array[0] > 0.5).astype(np.uint8))
 
@@ -47,7 +46,7 @@ def test_cases_of_a_folder_survive_a_journey(scans: Path, tmp_path: Path) -> Non
 
 
 def test_cases_of_a_dataset_survive_a_journey(preprocessed: Path) -> None:
-    cases = dataset_cases(locate_dataset(990, "nnUNetPlans", "3d_fullres"), (0,))
+    cases = dataset_cases(locate_dataset(990, "nnUNetPlans", "3d_fullres"), GenerationConfig())
     assert [case.name for case in cases] == ["brain_00", "brain_01", "brain_02"]
     assert [sent(case) for case in cases] == cases
     assert len(pickle.dumps(cases[0])) < 2000  # nothing of the other cases
