@@ -34,15 +34,10 @@ import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_cases, write_dataset
 from benchmarking.nnunet import CONFIGURATION, add_configuration, run, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
-from scipy.ndimage import binary_fill_holes
-from skimage.exposure import rescale_intensity
-from skimage.filters import threshold_otsu
-from skimage.segmentation import slic
 
 from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.preprocessed import open_preprocessed
-from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.quality.figures import measure_structures
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
@@ -55,18 +50,22 @@ VOXEL_SIZE = 2.5  # mm
 # Many small supervoxels instead of a few sure ones: structures are small at this resolution, and the tiny checkpoints'
 # tracks often leak into all that surrounds an object.
 GENERATION = {
-    "axis": [0, 1, 2],
-    "keyframes": 18,
-    "masks_per_image": 255,
-    "min_proposals": 1,
-    "points_per_side": 16,
-    "pred_iou_thresh": 0.35,
-    "stability_score_thresh": 0.6,
-    "min_proposal_area": 15,
-    "min_mask_region_area": 15,
-    "max_proposal_share": 0.06,
-    "max_track_growth": 1.5,
-    "max_supervoxel_share": 0.0075,
+    "supervoxels": yaml.safe_load(find_config("tiny_brain").read_text())
+    | {
+        "axis": [0, 1, 2],
+        "keyframes": 18,
+        "masks_per_image": 255,
+        "min_proposals": 1,
+        "points_per_side": 16,
+        "pred_iou_thresh": 0.35,
+        "stability_score_thresh": 0.6,
+        "min_proposal_area": 15,
+        "min_mask_region_area": 15,
+        "max_proposal_share": 0.06,
+        "max_track_growth": 1.5,
+        "max_supervoxel_share": 0.0075,
+    },
+    "slic": {"method": "slic", "masks_per_image": 150},
 }
 
 
@@ -282,12 +281,9 @@ def make_pool(arm: str, folder: Path, logs: Path) -> Path:
     plans = ("-s", convert_dataset_name_to_id(TARGET), "-t", dataset, "-sp", "nnUNetPlans", "-tp", "nnUNetPlans")
     logged(log, "nnUNetv2_move_plans_between_datasets", *plans)
     logged(log, "nnUNetv2_preprocess", "-d", dataset, "-c", "3d_fullres", "-np", 2)
-    if arm == "slic":
-        store_slic(preprocessed)
-    else:
-        config = folder / "generation.yaml"
-        config.write_text(yaml.safe_dump(yaml.safe_load(find_config("tiny_brain").read_text()) | GENERATION))
-        logged(log, "nnUNetv2_supervoxel_generate", "-d", dataset, "-config", config, "-device", "cpu")
+    config = folder / f"generation_{arm}.yaml"
+    config.write_text(yaml.safe_dump(GENERATION[arm]))
+    logged(log, "nnUNetv2_supervoxel_generate", "-d", dataset, "-config", config, "-device", "cpu")
     done.touch()
     return preprocessed
 
@@ -334,22 +330,6 @@ def pretrain(arm: str, seed: int, folder: Path, logs: Path) -> None:
 def weights_of(arm: str, seed: int, folder: Path) -> Path:
     """Where an arm's pretrained weights of a seed lie."""
     return folder / f"pretrained_{arm}_{seed}.pth"
-
-
-def store_slic(preprocessed: Path) -> None:
-    """Store SLIC supervoxels of every preprocessed case: all that lie in the foreground."""
-    images = open_preprocessed(preprocessed / "nnUNetPlans_3d_fullres")
-    folder = supervoxel_files.supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres")
-    for case in images.identifiers:
-        labels = slic_labels(np.asarray(images.load_case(case)[0][0]))
-        supervoxel_files.write_case(folder, case, SupervoxelSet.of_labels(labels), {"made by": "SLIC"}, PATCH)
-
-
-def slic_labels(image: np.ndarray) -> np.ndarray:
-    """About 150 segments of the foreground of an image (z, y, x), numbered from 1. Background is 0."""
-    scaled = rescale_intensity(image, tuple(np.percentile(image, (0.5, 99.5))), (0.0, 1.0))
-    foreground = binary_fill_holes(scaled > threshold_otsu(scaled))
-    return slic(scaled, n_segments=150, compactness=0.1, mask=foreground, start_label=1, channel_axis=None)
 
 
 def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:

@@ -316,13 +316,31 @@ def test_consistency_is_the_overlap_of_what_comes_back(
         np.testing.assert_array_equal(as_array(its_tracks, volume.shape), as_array(before, volume.shape))
         for one in its_tracks:
             expected = []
-            for end in set(one.ends()) - {of.keyframe}:
+            for end in {propagation._beginning(of.keyframe, end) for end in one.ends()} - {of.keyframe}:
                 [back] = track(propagator, read, len(volume), one.mask(end, volume.shape[1:])[None], end)
                 seed, arrived = (of_track.mask(of.keyframe, volume.shape[1:]) for of_track in (one, back))
                 expected.append(dice(arrived, seed))
             assert one.consistency == pytest.approx(min(expected), abs=0.01)
     assert all(one.consistency is None for one in unchecked[0])
     assert max(one.consistency for one in checked[0]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("keyframe", "end", "beginning"),
+    [
+        (9, 10, 10),
+        (9, 12, 12),
+        (9, 13, 12),
+        (9, 15, 14),
+        (9, 39, 32),
+        (9, 30, 28),
+        (20, 3, 4),
+        (20, 0, 0),
+        (20, 19, 19),
+    ],
+)
+def test_tracks_come_back_from_their_last_quarter(keyframe: int, end: int, beginning: int) -> None:
+    assert propagation._beginning(keyframe, end) == beginning
 
 
 def test_a_leak_is_inconsistent(generator: SupervoxelGenerator) -> None:
