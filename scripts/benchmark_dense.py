@@ -4,6 +4,7 @@ Brains are bent copies of the MNI152 T1 with the Harvard-Oxford atlas (files of 
 many segments as the dense template leaves supervoxels in the same brain.
 
     python scripts/benchmark_dense.py                              # dense_tiny, 2 brains at 2.5 mm
+    python scripts/benchmark_dense.py --brains 1 --consistency     # what its check costs
     python scripts/benchmark_dense.py --config dense --device cuda --voxel-size 1
 """
 
@@ -29,11 +30,10 @@ def main() -> None:
     config = load_config(find_config(arguments.config), GenerationConfig)
     spacing = (arguments.voxel_size,) * 3
     brain = template(arguments.voxel_size)
+    ways = {"dense": None, "dense, consistency tried": 0.0} if arguments.consistency else {"dense": None}
     generators = {
-        "dense": SupervoxelGenerator(config, arguments.device),
-        "dense, consistency not tried": SupervoxelGenerator(
-            config.model_copy(update={"min_consistency": None}), arguments.device
-        ),
+        way: SupervoxelGenerator(config.model_copy(update={"min_consistency": least}), arguments.device)
+        for way, least in ways.items()
     }
     rows = []
     for number in range(arguments.brains):
@@ -70,6 +70,7 @@ def _quality(found: SupervoxelSet, labels: np.ndarray) -> dict[str, float]:
 def _parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--config", default="dense_tiny", help="template or YAML file (default: %(default)s)")
+    parser.add_argument("--consistency", action="store_true", help="also with the check of consistency")
     parser.add_argument("--brains", type=int, default=2)
     parser.add_argument("--voxel-size", type=float, default=2.5, metavar="MM")
     parser.add_argument("--device", default="cpu")

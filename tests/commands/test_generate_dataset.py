@@ -67,3 +67,33 @@ def test_bad_cases_are_reported_and_stop_nobody(copy: Path, run: Callable, tmp_p
     with open(tmp_path / "report.csv", newline="") as file:
         rows = {row["case"]: row["status"] for row in csv.DictReader(file)}
     assert rows == {"brain_00": "failed", "brain_01": "empty", "brain_02": "made"}
+
+
+def test_slic_with_windows_in_the_images_units(copy: Path, run: Callable, tmp_path: Path) -> None:
+    """Without any model, on a dataset that nnU-Net normalised as CT; z-scored images have lost their units."""
+    config = tmp_path / "slic.yaml"
+    config.write_text("method: slic\nmasks_per_image: 12\nsam1_checkpoint: missing.pth\nwindows: [300, 400]\n")
+    refused = run("nnUNetv2_supervoxel_generate", "-d", 991, "-config", config, "-device", "cpu")
+    assert refused.returncode == 1
+    assert (
+        "Error: 'windows' of the config are in the images' own units, which Dataset991_Copy has lost" in refused.stderr
+    )
+    assert not (copy / "nnUNetPlans_3d_fullres_supervoxels").exists()
+
+    plans = json.loads((copy / "nnUNetPlans.json").read_text())
+    plans["configurations"]["3d_fullres"]["normalization_schemes"] = ["CTNormalization"]
+    intensities = {"mean": 300.0, "std": 100.0} | {"min": 0.0, "max": 900.0, "median": 300.0}
+    plans["foreground_intensity_properties_per_channel"]["0"] |= intensities
+    (copy / "nnUNetPlans.json").write_text(json.dumps(plans))
+    done = run("nnUNetv2_supervoxel_generate", "-d", 991, "-config", config, "-device", "cpu")
+    assert done.returncode == 0, done.stderr
+    folder = copy / "nnUNetPlans_3d_fullres_supervoxels"
+    provenance = json.loads((folder / "brain_00.json").read_text())
+    assert 0 < provenance["n"] <= 12
+    assert provenance["checkpoints"] == {}
+    assert provenance["supervoxels"][0]["predicted_iou"] is None
+    masks = blosc2.open(str(folder / "brain_00.b2nd"))[:]
+    stored = blosc2.open(str(copy / "nnUNetPlans_3d_fullres/brain_00.b2nd"))[0]
+    assert masks.sum(0).max() == 1  # segments don't overlap
+    # The window goes from -2 to 2 in what is stored, so its foreground isn't that of the whole range.
+    assert stored[masks.any(0)].mean() > stored.mean() + 0.5

@@ -10,6 +10,7 @@ import pytest
 from nnunetv2_supervoxel import SupervoxelGenerator, SupervoxelSet
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.sam.proposals import Proposal
+from nnunetv2_supervoxel.generation.sam.tracks import Track
 from nnunetv2_supervoxel.phantoms import Phantom
 
 WithConfig = Callable[..., SupervoxelGenerator]
@@ -139,6 +140,30 @@ def test_a_keyframe_without_proposals_leaves_its_share_to_the_others(
     one.method._propose = lambda image: calls.append(image) or [Proposal(seed, 0.9, 0.9)]
     assert len(one(phantom.image, name="phantom")) == 1
     assert len(calls) == 1  # nothing is left for further slices
+
+
+def test_a_keyframe_gives_no_more_than_its_most(
+    generator: SupervoxelGenerator, with_config: WithConfig, phantom: Phantom
+) -> None:
+    seed = np.zeros(phantom.image.shape[1:], bool)
+    seed[30:50, 40:70] = True
+    several = with_config(generator, keyframes=3, masks_per_image=300, masks_per_keyframe=2)
+    several.method._propose = lambda _: [Proposal(seed, 0.9 - i / 100, 0.9) for i in range(9)]
+    several.method._propagate = lambda read, frames, seeds, known: [
+        [track_of({of.keyframe: mask}) for mask in of.masks] for of in seeds
+    ]
+    found = several(phantom.image, name="phantom")
+    keyframes = [supervoxel.keyframe for supervoxel in found.supervoxels]
+    assert [keyframes.count(keyframe) for keyframe in set(keyframes)] == [2, 2, 2]
+    best = with_config(several, proposal_choice="score", masks_per_keyframe=3)(phantom.image, name="phantom")
+    assert [one.predicted_iou for one in best.supervoxels] == [0.9, 0.89, 0.88] * 3
+
+
+def track_of(masks: dict[int, np.ndarray]) -> Track:
+    track = Track()
+    for frame, mask in masks.items():
+        track[frame] = mask
+    return track
 
 
 def test_more_keyframes_than_slices(generator: SupervoxelGenerator, with_config: WithConfig, phantom: Phantom) -> None:
