@@ -61,9 +61,10 @@ def _for_nnssl(model: TrainedModel, output: Path, channels: int | None, target: 
 
 def _parse() -> argparse.Namespace:
     parser = make_parser(
-        "Export a trained prompt model: as a model folder for nnInteractive (napari, MITK, Slicer), or as pretrained "
-        "weights: nnunet for nnUNetv2_train -pretrained_weights (same plans), nnssl for nnU-Net's fine-tuning from "
-        "nnssl checkpoints (other plans; needs nnU-Net's development version).",
+        "Export what SupervoxelPromptTrainer or SupervoxelPretrainTrainer trained: as a model folder for nnInteractive "
+        "(napari, MITK, Slicer; prompt trainings only), or as pretrained weights: nnunet for nnUNetv2_train "
+        "-pretrained_weights (same plans), nnssl for nnU-Net's fine-tuning from nnssl checkpoints (other plans; needs "
+        "nnU-Net's development version).",
         "example: nnUNetv2_supervoxel_export -d 990 -c 3d_fullres -o my_model --format nninteractive",
     )
     _add_model(parser)
@@ -89,7 +90,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     """Which model, in the words of nnUNetv2_train."""
     parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset trained on")
     parser.add_argument(
-        "-tr", default="SupervoxelPromptTrainer", metavar="TRAINER", help="trainer (default: %(default)s)"
+        "-tr",
+        default="SupervoxelPromptTrainer",
+        metavar="TRAINER",
+        help="as on nnUNetv2_train's command line, such as SupervoxelPretrainTrainer (default: %(default)s)",
     )
     add_plans_and_configuration(parser)
     parser.add_argument("-f", default="all", metavar="FOLD", help="fold, 0 to 4 or all (default: %(default)s)")

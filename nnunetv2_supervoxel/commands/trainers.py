@@ -10,7 +10,7 @@ from nnunetv2_supervoxel.package_data import package_folder
 @entry_point
 def main() -> int:
     make_parser(
-        "Print the folder that nnU-Net must know to find SupervoxelPromptTrainer.",
+        "Print the folder that nnU-Net must know to find SupervoxelPromptTrainer and SupervoxelPretrainTrainer.",
         'example: export nnUNet_extTrainer="$(nnUNetv2_supervoxel_trainers)"',
     ).parse_args()
     print(package_folder("trainers"))

@@ -171,7 +171,9 @@ class GenerationConfig(Config):
     @classmethod
     def _can_propose(cls, checkpoint: str, others: ValidationInfo) -> str:
         if checkpoint == "bundled" and others.data.get("sam1_checkpoint", "") is None:
-            raise ValueError("it was never shown points and can't propose objects; use 'sam1_checkpoint: bundled' too")
+            raise ValueError(
+                "the bundled SAM 2 was never shown points and can't propose objects; set 'sam1_checkpoint: bundled'"
+            )
         return checkpoint
 
     @field_validator("axis")

@@ -31,11 +31,12 @@ def find_config(name_or_path: str, what_for: str = "generation") -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    template = package_folder("configs") / f"{name_or_path}.yaml"
-    if template.is_file():
-        return template
-    names = sorted(found.stem for found in template.parent.glob("*.yaml"))
-    templates = ", ".join(name for name in names if name == what_for or not {name, what_for} & _FOR_TRAINING)
+    templates_by_name = {found.stem: found for found in sorted(package_folder("configs").glob("*.yaml"))}
+    if name_or_path in templates_by_name:
+        return templates_by_name[name_or_path]
+    templates = ", ".join(
+        name for name in templates_by_name if name == what_for or not {name, what_for} & _FOR_TRAINING
+    )
     raise UserError(f"There is no config file {path}; give the path of a YAML file, or a template's name: {templates}.")
 
 
@@ -97,5 +98,6 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
             parts.append(finding["msg"].removeprefix("Value error, "))
             continue
         key = ".".join(str(part) for part in finding["loc"] if part != ITEMS)
-        parts.append(f"'{key}' is {finding['input']!r}: {finding['msg'].lower()}")
+        problem = finding["msg"].removeprefix("Value error, ")
+        parts.append(f"'{key}' is {finding['input']!r}: {problem[0].lower()}{problem[1:]}")
     return "; ".join(parts)

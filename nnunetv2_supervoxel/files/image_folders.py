@@ -48,7 +48,8 @@ def find_images(
     """Images by case name, sorted, each with the ending that it matched.
 
     Args:
-        folder: not searched below. Hidden files are passed over, as macOS leaves them beside others.
+        folder: not searched below. Hidden files are passed over, as macOS leaves them beside others. A link to a file
+            that isn't there counts, so that its case is reported when it is read.
         endings: what file names may end in, upper case or lower.
         excluded: files with any of these in their name are passed over.
         remedy: what a user should do if nothing is found.
@@ -61,12 +62,7 @@ def find_images(
     found: dict[str, tuple[Path, str]] = {}
     for path in sorted(folder.iterdir()):
         ending = next((e for e in endings if path.name.lower().endswith(e.lower())), None)
-        if (
-            ending is None
-            or path.name.startswith(".")
-            or not path.is_file()
-            or any(part in path.name for part in excluded)
-        ):
+        if ending is None or path.name.startswith(".") or path.is_dir() or any(part in path.name for part in excluded):
             continue
         name = path.name[: -len(ending)]
         if name in found:

@@ -110,5 +110,7 @@ def trained_checkpoint(
             "dataset with that number or name."
         ) from error
     if not path.is_file():
-        raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer.")
+        there = sorted(folder.name for folder in path.parents[2].glob("*__*__*"))
+        trained = f" (trained there: {', '.join(there)})" if there else ""
+        raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer{trained}.")
     return path

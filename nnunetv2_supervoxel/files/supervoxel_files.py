@@ -191,6 +191,7 @@ def _description(supervoxels: SupervoxelSet) -> dict:
         "shape": list(supervoxels.shape),
         "spacing": list(supervoxels.spacing),
         "notes": list(supervoxels.notes),
+        "dropped": dict(supervoxels.dropped),
         "supervoxels": [
             {
                 "axis": s.axis,

@@ -54,7 +54,7 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
     2D images become one slice; the fourth axis and the components become channels.
 
     Raises:
-        UserError: the file is damaged, is no such image, or has too few channels.
+        UserError: the file is missing or damaged, is no such image, or has too few channels.
     """
     if path.suffix == ".b2nd":
         return _read_blosc2(path, channels)
@@ -82,6 +82,8 @@ def read_sitk(path: Path) -> sitk.Image:
         UserError: the file is no image, or is damaged. That is checked here for NIfTI and GIPL: if such a file is
             truncated, ITK gives zeros for the lost voxels.
     """
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to a file that isn't there: {path.readlink()}.")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

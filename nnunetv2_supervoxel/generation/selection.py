@@ -21,15 +21,22 @@ def select(made: SupervoxelSet, config: GenerationConfig) -> SupervoxelSet:
         config: the limits.
 
     Returns:
-        The others; if there are none, a note says so.
+        The others, and how many were dropped for which reason; if all were, a note says so.
     """
-    kept = [one for one in made.supervoxels if _is_wanted(one, made, config)]
+    fitting = [one for one in made.supervoxels if _has_size(one, made, config)]
+    consistent = [one for one in fitting if _is_consistent(one, config)]
+    kept = consistent
     if config.max_overlap_iou is not None:
-        kept = without_duplicates(kept, config.max_overlap_iou)
+        kept = without_duplicates(consistent, config.max_overlap_iou)
+    dropped = {
+        "size": len(made) - len(fitting),
+        "consistency": len(fitting) - len(consistent),
+        "overlap": len(consistent) - len(kept),
+    }
+    notes = made.notes
     if made.supervoxels and not kept:
-        reason = f"none of {len(made)} supervoxels has the size and consistency that the config asks for"
-        return replace(made, supervoxels=(), notes=(*made.notes, reason))
-    return replace(made, supervoxels=tuple(kept))
+        notes = (*notes, f"none of {len(made)} supervoxels has the size and consistency that the config asks for")
+    return replace(made, supervoxels=tuple(kept), notes=notes, dropped=dropped)
 
 
 def without_duplicates(supervoxels: Sequence[Supervoxel], most: float) -> list[Supervoxel]:
@@ -56,13 +63,15 @@ def _quality(supervoxel: Supervoxel) -> tuple[float, float]:
     return supervoxel.consistency or 0.0, supervoxel.predicted_iou or 0.0
 
 
-def _is_wanted(supervoxel: Supervoxel, of: SupervoxelSet, config: GenerationConfig) -> bool:
+def _has_size(supervoxel: Supervoxel, of: SupervoxelSet, config: GenerationConfig) -> bool:
     mm3 = supervoxel.voxels * float(np.prod(of.spacing))
     mm = max(voxels * size for voxels, size in zip(supervoxel.shape, of.spacing, strict=True))
-    consistency = supervoxel.consistency
     return bool(
         supervoxel.voxels <= config.max_supervoxel_share * np.prod(of.shape)
         and (config.min_volume_mm3 or 0) <= mm3 <= (config.max_volume_mm3 or np.inf)
         and (config.min_extent_mm or 0) <= mm <= (config.max_extent_mm or np.inf)
-        and (consistency is None or consistency >= (config.min_consistency or 0))
     )
+
+
+def _is_consistent(supervoxel: Supervoxel, config: GenerationConfig) -> bool:
+    return supervoxel.consistency is None or supervoxel.consistency >= (config.min_consistency or 0)

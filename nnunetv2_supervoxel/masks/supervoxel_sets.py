@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -70,12 +71,14 @@ class SupervoxelSet:
         supervoxels: the pseudo-labels, in the order in which they are stored.
         spacing: voxel size (z, y, x) in mm.
         notes: what a user should know about this case ("12 voxels are not finite ..."), one sentence each.
+        dropped: how many were made and didn't stay, by reason.
     """
 
     shape: tuple[int, int, int]
     supervoxels: tuple[Supervoxel, ...]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     notes: tuple[str, ...] = field(default=())
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of_labels(cls, labels: np.ndarray, least: int = 1, most: float = np.inf) -> SupervoxelSet:

@@ -69,11 +69,13 @@ class SupervoxelTrainer(nnUNetTrainer):
         named = os.environ.get(CONFIG_VARIABLE)
         kind = self.config_class
         self.config = load_config(find_config(named, kind.name), kind) if named else kind()
+        if self.fixed_epochs:
+            self.config = self.config.model_copy(update={"num_epochs": self.fixed_epochs})
         check_configuration(plans, configuration)
         objective, settings = self.choose_objective()  # mistakes are reported before nnU-Net makes the output folder
         super().__init__(plans, configuration, fold, dataset_json, device)
         take_threads_asked_for()
-        self.num_epochs = self.fixed_epochs or self.config.num_epochs
+        self.num_epochs = self.config.num_epochs
         self.num_iterations_per_epoch = self.config.num_iterations_per_epoch
         self.num_val_iterations_per_epoch = self.config.num_val_iterations_per_epoch
         self.initial_lr = self.config.initial_lr

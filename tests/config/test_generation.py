@@ -53,7 +53,7 @@ def test_templates_are_valid(name: str) -> None:
         ("channel: [0, 1, 2, 3]", "'channel'"),
         ("channel: -1", "'channel"),
         ("axis: [1, 1]\nkeyframes: 2", "every axis can be listed once only"),
-        ("axis: [0, 1]", "'keyframes' is 1: value error, 2 axes need as many keyframes at least"),
+        ("axis: [0, 1]", "'keyframes' is 1: 2 axes need as many keyframes at least"),
         ("intensity_percentiles: [99, 1]", "first percentile must be below"),
         ("pred_iou_thresh: 1.5", "'pred_iou_thresh' is 1.5"),
         ("axis: automatic", "'axis.0' is 'automatic'"),
@@ -63,7 +63,7 @@ def test_templates_are_valid(name: str) -> None:
         ("intensity_percentiles: [1, 50, 99]", "'intensity_percentiles.0' is [1, 50, 99]"),
         ("min_extent_mm: 5\nmax_extent_mm: 3", "less than the least that is kept, 5"),
         ("sam2_image_size: 500", "multiple of 32"),
-        ("sam1_checkpoint: null\nsam2_checkpoint: bundled", "it was never shown points"),
+        ("sam1_checkpoint: null\nsam2_checkpoint: bundled", "the bundled SAM 2 was never shown points"),
         ("method: watershed", "'method' is 'watershed'"),
         ("- a list", "holds a list"),
         ("a: [", "not valid YAML"),
@@ -77,6 +77,20 @@ def test_a_wrong_config_is_one_clear_sentence(tmp_path: Path, text: str, words: 
     assert words in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("what_for", "templates"),
+    [
+        ("generation", "config, dense, dense_tiny, nnUNet_preprocessed, tiny, tiny_brain"),
+        ("pretraining", "pretraining"),
+    ],
+)
+def test_a_missing_config_names_the_templates(tmp_path: Path, what_for: str, templates: str) -> None:
+    for name in ("nothing", str(tmp_path / "folder" / "nothing.yaml")):
+        with pytest.raises(UserError) as error:
+            find_config(name, what_for)
+        assert str(error.value).endswith(f"or a template's name: {templates}.")
 
 
 def test_every_mistake_is_named_once(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.image_folders import find_arrays, find_images
+from nnunetv2_supervoxel.files.volumes import read_image
 
 
 @pytest.fixture
@@ -20,6 +21,13 @@ def test_cases_by_name_with_the_ending_that_matched(folder: Path) -> None:
     found = find_images(folder, (".nii.gz", ".nii"), excluded=("_seg",))
     assert found == {"A": (folder / "A.NII", ".nii"), "b": (folder / "b.nii.gz", ".nii.gz")}
     assert find_arrays(folder) == ["case"]
+
+
+def test_a_link_to_nothing_is_a_case_that_fails_later(folder: Path) -> None:
+    (folder / "lost.nii").symlink_to(folder / "gone.nii")
+    assert find_images(folder, (".nii",)) == {"A": (folder / "A.NII", ".nii"), "lost": (folder / "lost.nii", ".nii")}
+    with pytest.raises(UserError, match=r"lost\.nii is a link to a file that isn't there"):
+        read_image(folder / "lost.nii", (0,))
 
 
 def test_two_files_of_one_case(folder: Path) -> None:

@@ -39,6 +39,7 @@ def test_inconsistent_ones_are_dropped() -> None:
     assert select(made, GenerationConfig(min_consistency=0.7)).supervoxels == (sure, unknown)
     nothing = select(SupervoxelSet(SHAPE, (unsure,), SPACING), GenerationConfig(min_consistency=0.7))
     assert len(nothing) == 0
+    assert nothing.dropped == {"size": 0, "consistency": 1, "overlap": 0}
     assert nothing.notes == ("none of 1 supervoxels has the size and consistency that the config asks for",)
 
 
@@ -54,4 +55,6 @@ def test_of_duplicates_the_better_one_stays() -> None:
     consistent = box((0, 0, 0), (4, 5, 10), predicted_iou=0.2, consistency=0.9)
     assert without_duplicates([first, better, consistent], 0.85) == [consistent]
     made = SupervoxelSet(SHAPE, (first, better), SPACING)
-    assert select(made, GenerationConfig(max_overlap_iou=0.85)).supervoxels == (better,)
+    found = select(made, GenerationConfig(max_overlap_iou=0.85))
+    assert found.supervoxels == (better,)
+    assert found.dropped == {"size": 0, "consistency": 0, "overlap": 1}
