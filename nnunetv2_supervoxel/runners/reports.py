@@ -86,9 +86,13 @@ def differing_settings(before: Provenance, now: Provenance) -> list[str]:
     except (ValueError, TypeError):
         then = before["config"]
     different = [key for key, value in now["config"].items() if key not in _WITHOUT_EFFECT and then.get(key) != value]
-    for model, checkpoint in now["checkpoints"].items():
-        if before.get("checkpoints", {}).get(model, {}).get("sha256") != checkpoint["sha256"]:
-            different.append(f"{model}_checkpoint")
+    digests = [
+        {model: checkpoint.get("sha256") for model, checkpoint in made_by.get("checkpoints", {}).items()}
+        for made_by in (before, now)
+    ]
+    different += [
+        f"{model}_checkpoint" for model in set().union(*digests) if digests[0].get(model) != digests[1].get(model)
+    ]
     return sorted(different)
 
 
