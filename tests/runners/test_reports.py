@@ -15,9 +15,12 @@ def test_other_weights_are_other_settings_and_newer_settings_had_their_default(
     now = brain_generator.provenance
     before = json.loads((generated / "brain_00.json").read_text())
     assert differing_settings(before, now) == []
-    before["config"] |= {"axis": 0, "sam1_checkpoint": "/the/same/file"}  # as written before axes were a list
+    # As written before axes, and pairs of percentiles, were lists.
+    before["config"] |= {"axis": 0, "sam1_checkpoint": "/the/same/file", "intensity_percentiles": [0.5, 99.5]}
     del before["config"]["max_track_growth"]
     assert differing_settings(before, now) == []
+    alone = now | {"checkpoints": {"sam2": now["checkpoints"]["sam2"]}}
+    assert differing_settings(before, alone) == ["sam1_checkpoint"]  # SAM 2 proposes, too
     before["checkpoints"]["sam2"]["sha256"] = "0" * 64
     before["config"]["unknown"] = 1  # by a version to come
     assert "sam2_checkpoint" in differing_settings(before, now)
