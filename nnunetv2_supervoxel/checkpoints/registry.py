@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -121,6 +122,23 @@ def find_checkpoint(family: Family, name_or_path: str) -> Path:
         f"{_CONFIG_KEYS[family]}: there is no file {path}. {hint}, "
         "or try the pipeline with the bundled tiny checkpoints: '-config tiny'."
     )
+
+
+def check_all_there(names: Mapping[Family, str | None]) -> None:
+    """Raise `UserError` if files are missing; the message names all of them, so that they can be fetched at once.
+
+    Args:
+        names: by family, as for `find_checkpoint`; None for one that isn't needed.
+    """
+    problems = []
+    for family, name in names.items():
+        try:
+            if name is not None:
+                find_checkpoint(family, name)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError(" ".join(problems))
 
 
 def _bundled(family: Family) -> Path:

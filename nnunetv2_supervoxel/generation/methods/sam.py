@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2
+from nnunetv2_supervoxel.checkpoints.registry import check_all_there
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.generation.methods.base import Image, Method
 from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
@@ -32,6 +33,7 @@ class SamMethod(Method):
 
     def __init__(self, config: GenerationConfig, device: torch.device) -> None:
         self.config = config
+        check_all_there({"sam": config.sam1_checkpoint, "sam2": config.sam2_checkpoint})
         sam2 = load_sam2(config.sam2_checkpoint, device, image_size=config.sam2_image_size)
         self._checkpoints: dict[str, dict[str, Any]] = {
             "sam2": {"name": sam2.name, "sha256": sam2.sha256, "image_size": sam2.image_size}
