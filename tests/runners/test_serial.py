@@ -19,7 +19,7 @@ class Stumbling:
     def __init__(self) -> None:
         self.provenance = {"config": {}, "checkpoints": {}}
 
-    def __call__(self, array: np.ndarray, spacing: tuple[float, ...], name: str) -> SupervoxelSet:
+    def __call__(self, array: np.ndarray, spacing: tuple[float, ...], name: str, *_: object) -> SupervoxelSet:
         if name == "b":
             raise MemoryError
         return SupervoxelSet.of_labels(np.ones(array.shape[1:], np.uint8))
