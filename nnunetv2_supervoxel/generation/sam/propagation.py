@@ -348,7 +348,7 @@ def _beginning(keyframe: int, end: int) -> int:
 
     Those that begin together are tracked as one group, which takes a fraction of the time.
     """
-    first = end - (end - keyframe) // 4 if end > keyframe else end + (keyframe - end) // 4
+    first = end - int((end - keyframe) / 4)
     slices = range(min(first, end), max(first, end) + 1)
     return max(
         slices, key=lambda frame: (next(step for step in (8, 4, 2, 1) if frame % step == 0), abs(frame - keyframe))

@@ -37,6 +37,32 @@ class Proposal:
     stability_score: float
 
 
+_GENERATOR_SETTINGS = {
+    "points_per_side",
+    "points_per_batch",
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "stability_score_offset",
+    "box_nms_thresh",
+    "crop_n_layers",
+    "crop_nms_thresh",
+    "crop_n_points_downscale_factor",
+    "min_mask_region_area",
+}
+
+
+def generator_settings(config: GenerationConfig) -> dict[str, Any]:
+    """The settings that SAM's and SAM 2's mask generators have by the same names."""
+    return config.model_dump(include=_GENERATOR_SETTINGS)
+
+
+def with_columns(data: Any) -> Any:
+    """A crop's masks, of which both generators forget that boxes have four columns if there are none."""
+    if len(data["rles"]) == 0:
+        data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)
+    return data
+
+
 def proposals_of(records: Sequence[dict[str, Any]], config: GenerationConfig) -> list[Proposal]:
     """What a mask generator returned, best predicted IoU first, without masks that the config calls too small or large.
 
@@ -64,19 +90,7 @@ class Proposer:
         self._config = config
         self._points_per_batch = config.points_per_batch
         with_fast_attention(sam.mask_decoder.transformer)
-        self._generator = _MaskGenerator(
-            sam,
-            points_per_side=config.points_per_side,
-            points_per_batch=config.points_per_batch,
-            pred_iou_thresh=config.pred_iou_thresh,
-            stability_score_thresh=config.stability_score_thresh,
-            stability_score_offset=config.stability_score_offset,
-            box_nms_thresh=config.box_nms_thresh,
-            crop_n_layers=config.crop_n_layers,
-            crop_nms_thresh=config.crop_nms_thresh,
-            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
-            min_mask_region_area=config.min_mask_region_area,
-        )
+        self._generator = _MaskGenerator(sam, **generator_settings(config))
         if sam.device.type == "mps":
             self._generator.predictor.transform = _Float32Coordinates(sam.image_encoder.img_size)
 
@@ -138,10 +152,7 @@ class _MaskGenerator(SamAutomaticMaskGenerator):
         )
 
     def _process_crop(self, *arguments: object) -> official.MaskData:
-        data = super()._process_crop(*arguments)
-        if len(data["rles"]) == 0:
-            data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)  # the official one has no columns
-        return data
+        return with_columns(super()._process_crop(*arguments))
 
 
 @contextmanager

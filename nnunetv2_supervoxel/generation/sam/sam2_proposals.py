@@ -14,7 +14,7 @@ from sam2.utils.amg import MaskData
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.generation.out_of_memory import halve_until_it_fits
 from nnunetv2_supervoxel.generation.sam.encoding import SliceEncoder, SliceFeatures, in_precision
-from nnunetv2_supervoxel.generation.sam.proposals import Proposal, proposals_of
+from nnunetv2_supervoxel.generation.sam.proposals import Proposal, generator_settings, proposals_of, with_columns
 
 
 class Sam2Proposer:
@@ -34,19 +34,7 @@ class Sam2Proposer:
     def __init__(self, sam2: SAM2Base, config: GenerationConfig, precision: str) -> None:
         self._config, self._precision, self._device = config, precision, sam2.device
         self._points_per_batch = config.points_per_batch
-        self._generator = _MaskGenerator(
-            sam2,
-            points_per_side=config.points_per_side,
-            points_per_batch=config.points_per_batch,
-            pred_iou_thresh=config.pred_iou_thresh,
-            stability_score_thresh=config.stability_score_thresh,
-            stability_score_offset=config.stability_score_offset,
-            box_nms_thresh=config.box_nms_thresh,
-            crop_n_layers=config.crop_n_layers,
-            crop_nms_thresh=config.crop_nms_thresh,
-            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
-            min_mask_region_area=config.min_mask_region_area,
-        )
+        self._generator = _MaskGenerator(sam2, **generator_settings(config))
         self._predictor = self._generator.predictor = _Predictor(sam2)
 
     def __call__(self, image: np.ndarray) -> list[Proposal]:
@@ -107,7 +95,4 @@ class _MaskGenerator(SAM2AutomaticMaskGenerator):
         return self.postprocess_small_regions(data, self.min_mask_region_area, overlap)
 
     def _process_crop(self, *arguments: object) -> MaskData:
-        data = super()._process_crop(*arguments)
-        if len(data["rles"]) == 0:
-            data["crop_boxes"] = torch.zeros((0, 4), dtype=torch.long)  # the official one has no columns
-        return data
+        return with_columns(super()._process_crop(*arguments))
