@@ -35,7 +35,46 @@ def t1_levels(tissues: list[str], rng: np.random.Generator) -> list[float]:
     return [rng.uniform(0, 0.15)] + [typical[tissue] + rng.normal(0, 0.02) for tissue in tissues]
 
 
-def render(labels: np.ndarray, levels: list[float], rng: np.random.Generator, blur: float = 0.9) -> np.ndarray:
+# Where the tissues of a body lie between black and white, as the least and the most.
+_SCANS = {
+    "CT": {
+        "air": (0, 0.05), "fat": (0.25, 0.4), "muscle": (0.5, 0.58), "organ": (0.45, 0.72), "fluid": (0.4, 0.5),
+        "vessel": (0.5, 0.95), "bone": (0.85, 1), "marrow": (0.6, 0.8),
+    },
+    "T1": {
+        "air": (0, 0.1), "fat": (0.8, 1), "muscle": (0.35, 0.5), "organ": (0.3, 0.7), "fluid": (0.1, 0.3),
+        "vessel": (0.05, 0.95), "bone": (0, 0.2), "marrow": (0.6, 0.85),
+    },
+    "T2": {
+        "air": (0, 0.1), "fat": (0.55, 0.8), "muscle": (0.2, 0.35), "organ": (0.3, 0.65), "fluid": (0.85, 1),
+        "vessel": (0.05, 0.9), "bone": (0, 0.2), "marrow": (0.45, 0.7),
+    },
+}  # fmt: skip
+
+
+def scan_levels(parents: list[int], tissues: list[str], rng: np.random.Generator) -> list[float]:
+    """Intensities of the background and of each region, as in a CT or a T1- or T2-weighted scan, drawn at random.
+
+    Args:
+        parents: per region the label of the region that it is nested in; 0 for none.
+        tissues: per region air, fat, muscle, organ, fluid, vessel, bone or marrow.
+        rng: decides everything.
+    """
+    typical = _SCANS[rng.choice(list(_SCANS))]
+    levels = [rng.uniform(0, 0.05)]
+    for parent, tissue in zip(parents, tissues, strict=True):
+        others = [levels[parent]] + [levels[i + 1] for i, p in enumerate(parents[: len(levels) - 1]) if p == parent]
+        low, high = typical[tissue]
+        candidates = rng.uniform(low - 0.03, high + 0.03, 8)
+        levels.append(candidates[np.abs(candidates[:, None] - np.array(others)).min(axis=1).argmax()])
+        if abs(levels[-1] - levels[parent]) < 0.08:  # a region that can't be seen can't be learned
+            levels[-1] = levels[parent] + rng.choice([-1, 1]) * rng.uniform(0.08, 0.16)
+    return levels
+
+
+def render(
+    labels: np.ndarray, levels: list[float], rng: np.random.Generator, blur: float = 0.9, bias: float = 0.12
+) -> np.ndarray:
     """An image of regions, with texture, bias field, blur and noise: float32 (z, y, x).
 
     Args:
@@ -43,13 +82,14 @@ def render(labels: np.ndarray, levels: list[float], rng: np.random.Generator, bl
         levels: intensities of the background and of each region.
         rng: decides everything.
         blur: in the slice plane, in voxels at most.
+        bias: standard deviation of the bias field at most, as a share of the intensity.
     """
     image = np.array(levels, np.float32)[labels]
 
     texture = ndimage.gaussian_filter(rng.standard_normal(labels.shape).astype(np.float32), rng.uniform(0.5, 1.5))
     amplitudes = rng.uniform(0, 0.06, len(levels)) * (rng.random(len(levels)) < 0.6)
     image += (amplitudes.astype(np.float32) / texture.std())[labels] * texture
-    image *= 1 + rng.uniform(0, 0.12) * smooth_noise(labels.shape, rng, cells=3)
+    image *= 1 + rng.uniform(0, bias) * smooth_noise(labels.shape, rng, cells=3)
     image = ndimage.gaussian_filter(image, (rng.uniform(0.2, 0.7), *[rng.uniform(0.4, blur)] * 2))
     image += rng.normal(0, rng.uniform(0.003, 0.03), labels.shape).astype(np.float32)
     return image.astype(np.float32)

@@ -42,7 +42,7 @@ def ellipsoid(
     """
     angle, shear = tilt * rng.uniform(0, np.pi), tilt * rng.uniform(-0.5, 0.5, 2)
     reach = np.array([radii[0], *[radii[1:].max() * 1.2] * 2]) + np.array([0, *(np.abs(shear) * radii[0])]) + 8
-    box = _box(grid.shape[1:], center, reach)
+    box = box_around(grid.shape[1:], center, reach)
     z, y, x = (grid[i][box] - center[i] for i in range(3))
     y, x = y - shear[0] * z, x - shear[1] * z
     y, x = np.cos(angle) * y - np.sin(angle) * x, np.sin(angle) * y + np.cos(angle) * x
@@ -60,7 +60,7 @@ def tube(
     """
     length, radius = radii[0] * 2, float(np.clip(radii[1:].min() * 0.6, 3.5, 12))
     swing = rng.uniform(2, 10, 2)
-    box = _box(grid.shape[1:], center, np.array([length, *(swing + radius)]) + 8)
+    box = box_around(grid.shape[1:], center, np.array([length, *(swing + radius)]) + 8)
     z, y, x = (grid[i][box] - center[i] for i in range(3))
     phase, turns = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.3, 1.2, 2)
     y = y - swing[0] * np.sin(turns[0] * np.pi * z / length + phase[0])
@@ -69,7 +69,8 @@ def tube(
     return y**2 + x**2 < width**2, box
 
 
-def _box(shape: tuple[int, ...], center: np.ndarray, reach: np.ndarray) -> tuple[slice, ...]:
+def box_around(shape: tuple[int, ...], center: np.ndarray, reach: np.ndarray) -> tuple[slice, ...]:
+    """The part of a volume within `reach` of `center`, in voxels along each axis."""
     low = np.clip(np.floor(center - reach), 0, shape).astype(int)
     high = np.clip(np.ceil(center + reach) + 1, 0, shape).astype(int)
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ class PointSample:
     points: torch.Tensor
     targets: torch.Tensor
     levels: torch.Tensor
+
+    def to(self, device: torch.device) -> PointSample:
+        """The same sample on a device."""
+        return PointSample(*(getattr(self, part.name).to(device) for part in fields(self)))
 
 
 def draw_points(phantoms: list[Phantom], rng: np.random.Generator, prompts: int) -> PointSample:
@@ -97,17 +101,17 @@ def _targets_at(slice_: Phantom, y: int, x: int) -> list[np.ndarray]:
     return targets[:LEVELS]
 
 
-def step(model: Sam, phantoms: list[Phantom], rng: np.random.Generator, prompts: int) -> tuple[torch.Tensor, float]:
+def step(model: Sam, sample: PointSample) -> tuple[torch.Tensor, float]:
     """Loss of one slice, and the mean IoU of the first masks with the points' own regions.
 
     Mask k learns level k. The usual loss counts only the best mask of each point. With it, all masks settle on the
     largest object for thousands of steps.
     """
-    sample = draw_points(phantoms, rng, prompts)
+    sample = sample.to(model.device)
     embedding, masks, predicted = _forward(model, sample)
     targets, known = F.avg_pool2d(sample.targets, SIZE // masks.shape[-1]), sample.levels > 0
-    exists = torch.arange(LEVELS) < sample.levels[:, None]
-    weights = torch.where(exists, torch.tensor([1.5, 0.75, 0.5]), 0.2) * known[:, None]
+    exists = torch.arange(LEVELS, device=known.device) < sample.levels[:, None]
+    weights = torch.where(exists, torch.tensor([1.5, 0.75, 0.5], device=known.device), 0.2) * known[:, None]
     loss = (weights * mask_loss(masks, targets)).sum() / known.sum()
     quality = iou(masks.detach()[:, :, None], targets[:, None])  # (n, mask, level)
     loss = loss + 3 * F.mse_loss(predicted, quality.amax(dim=2))
@@ -118,8 +122,10 @@ def _forward(model: Sam, sample: PointSample) -> tuple[torch.Tensor, torch.Tenso
     """The slice's embedding (c, g, g), masks (n, LEVELS, side, side) and their predicted IoUs (n, LEVELS)."""
     height, width = sample.image.shape
     embedding = model.image_encoder(model.preprocess((sample.image * 255).round().expand(3, -1, -1))[None])
-    points = sample.points[:, None] + torch.rand(len(sample.points), 1, 2) - 0.5
-    sparse, dense = model.prompt_encoder(points=(points, torch.ones(points.shape[:2])), boxes=None, masks=None)
+    points = sample.points[:, None] + torch.rand(len(sample.points), 1, 2, device=model.device) - 0.5
+    sparse, dense = model.prompt_encoder(
+        points=(points, torch.ones(points.shape[:2], device=model.device)), boxes=None, masks=None
+    )
     masks, predicted = model.mask_decoder(
         image_embeddings=embedding,
         image_pe=model.prompt_encoder.get_dense_pe(),
@@ -128,7 +134,7 @@ def _forward(model: Sam, sample: PointSample) -> tuple[torch.Tensor, torch.Tenso
         multimask_output=True,
     )
     side = masks.shape[-1]
-    inside = torch.zeros(side, side, dtype=torch.bool)
+    inside = torch.zeros(side, side, dtype=torch.bool, device=model.device)
     inside[: round(height * side / SIZE), : round(width * side / SIZE)] = True
     # SAM cuts off what it predicts on the padding.
     return embedding[0], torch.where(inside, masks, masks.new_tensor(-8.0)), predicted

@@ -64,6 +64,12 @@ class Sequence:
     seeds: torch.Tensor
 
 
+def draw_sequences(phantoms: list[Phantom], sampling: Sampling, rng: np.random.Generator) -> list[Sequence]:
+    """Draw what is tracked together: sequences of the same length."""
+    frames = int(rng.integers(3, (sampling.frames if rng.random() < 0.5 else sampling.longest) + 1))
+    return [draw_sequence(phantoms, rng, frames, sampling.objects) for _ in range(sampling.sequences)]
+
+
 def draw_sequence(phantoms: list[Phantom], rng: np.random.Generator, frames: int, objects: int) -> Sequence:
     """Draw slices of a phantom in either direction, one to three apart, and up to `objects` objects of the first."""
     while True:
@@ -137,18 +143,15 @@ class Gate:
         return masks, predicted, tokens, truth
 
 
-def step(
-    model: SAM2Base, gate: Gate, phantoms: list[Phantom], rng: np.random.Generator, sampling: Sampling
-) -> tuple[torch.Tensor, float]:
+def step(model: SAM2Base, gate: Gate, sampling: Sampling, sequences: list[Sequence]) -> tuple[torch.Tensor, float]:
     """Loss of some sequences, tracked as one batch of objects, and the mean IoU of the masks that the model chose."""
-    frames = int(rng.integers(3, (sampling.frames if rng.random() < 0.6 else sampling.longest) + 1))
+    device, frames = model.device, len(sequences[0].images)
     unlearned = max(0, frames - sampling.frames)  # frames after the first that run without gradient
-    sequences = [draw_sequence(phantoms, rng, frames, sampling.objects) for _ in range(sampling.sequences)]
-    owners = torch.cat([torch.full((len(s.masks),), index) for index, s in enumerate(sequences)])
-    masks, seeds = torch.cat([s.masks for s in sequences]), torch.cat([s.seeds for s in sequences])
-    features = _Features(model, torch.stack([s.images for s in sequences]), owners, unlearned)
+    owners = torch.cat([torch.full((len(s.masks),), index) for index, s in enumerate(sequences)]).to(device)
+    masks, seeds = (torch.cat([getattr(s, part) for s in sequences]).to(device) for part in ("masks", "seeds"))
+    features = _Features(model, torch.stack([s.images for s in sequences]).to(device), owners, unlearned)
 
-    gate.present = torch.ones(len(owners), dtype=torch.bool)
+    gate.present = torch.ones(len(owners), dtype=torch.bool, device=device)
     outputs = {"cond_frame_outputs": {0: _seed(model, features(0), seeds, frames)}, "non_cond_frame_outputs": {}}
     losses, ious = [], []
     for frame in range(1, frames):

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import learning_sam
 import learning_sam2
-import numpy as np
 import torch
 from pool import load_pool
-from training import Schedule, Weights, fit_to, train
+from training import Samples, Schedule, Weights, fit_to, load, train
 
 from nnunetv2_supervoxel.checkpoints.loading import load_sam, load_sam2, save_checkpoint
 
@@ -30,22 +29,25 @@ def main() -> None:
     arguments = _parse()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    rng = np.random.default_rng([arguments.seed, arguments.family == "sam2"])
     phantoms = load_pool(arguments.cache, arguments.pool)
     if arguments.family == "sam":
         architecture, model = learning_sam.ARCHITECTURE, learning_sam.new_model()
-        step = partial(learning_sam.step, model, phantoms, rng, arguments.prompts)
+        draw = partial(learning_sam.draw_points, phantoms, prompts=arguments.prompts)
+        step = partial(learning_sam.step, model)
     else:
         architecture, model = learning_sam2.ARCHITECTURE, learning_sam2.new_model()
         sampling = learning_sam2.Sampling(arguments.batch, arguments.frames, arguments.longest, arguments.objects)
-        step = partial(learning_sam2.step, model, learning_sam2.Gate(model), phantoms, rng, sampling)
+        draw = partial(learning_sam2.draw_sequences, phantoms, sampling)
+        step = partial(learning_sam2.step, model, learning_sam2.Gate(model), sampling)
     # The model stays in evaluation mode. In training mode SAM 2 would not binarise the masks that go into memory.
     model.requires_grad_(True)
     if arguments.resume:
         model.load_state_dict(fit_to(model, _earlier_weights(arguments.family, arguments.resume)))
+    model.to(arguments.device)
+    samples = load(Samples(draw, arguments.seed), arguments.workers)
     schedule = Schedule(arguments.minutes, arguments.lr, arguments.warm_up, arguments.ema)
-    model.load_state_dict(train(model, step, schedule, arguments.output.with_suffix(".pt")))
-    save_checkpoint(model, architecture, arguments.output)
+    model.load_state_dict(train(model, step, samples, schedule, arguments.output.with_suffix(".pt")))
+    save_checkpoint(model.cpu(), architecture, arguments.output)
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.1f} MB")
 
 
@@ -83,6 +85,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--resume", help="go on from an earlier run: a .pt backup, a .safetensors, or bundled")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw samples; 0: none but this one")
     arguments = parser.parse_args()
     if not 3 <= arguments.frames <= arguments.longest:
         parser.error("--frames must be at least 3, and --longest at least --frames")

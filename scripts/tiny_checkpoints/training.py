@@ -5,19 +5,44 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
 BACKUP_EVERY = 120  # seconds
 
 Weights = dict[str, torch.Tensor]
-Step = Callable[[], tuple[torch.Tensor, float]]  # the loss to learn from, and an IoU to show
+Step = Callable[[Any], tuple[torch.Tensor, float]]  # of a sample, the loss to learn from and an IoU to show
+
+
+class Samples(IterableDataset):
+    """Draws samples without end; in every worker others.
+
+    Args:
+        draw: draws one.
+        seed: decides, with the worker's number, what is drawn.
+    """
+
+    def __init__(self, draw: Callable[[np.random.Generator], Any], seed: int) -> None:
+        self._draw, self._seed = draw, seed
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        rng = np.random.default_rng([self._seed, worker.id if worker else 0])
+        while True:
+            yield self._draw(rng)
+
+
+def load(samples: Samples, workers: int) -> Iterator[Any]:
+    """The samples, drawn by this process (0 workers) or ahead by others."""
+    return iter(DataLoader(samples, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
 
 
 @dataclass(frozen=True)
@@ -44,12 +69,13 @@ class Schedule:
         return self.learning_rate * (0.02 + 0.49 * (1 + math.cos(math.pi * fallen)))
 
 
-def train(model: torch.nn.Module, step: Step, schedule: Schedule, backup: Path) -> Weights:
+def train(model: torch.nn.Module, step: Step, samples: Iterator[Any], schedule: Schedule, backup: Path) -> Weights:
     """Train with AdamW, and return the averaged weights.
 
     Args:
         model: changed in place.
-        step: computes the loss of one step.
+        step: computes the loss of one sample.
+        samples: one for each step.
         schedule: how long and how fast.
         backup: file for the averaged weights, written every two minutes and at the end.
     """
@@ -62,7 +88,7 @@ def train(model: torch.nn.Module, step: Step, schedule: Schedule, backup: Path) 
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate_at(progress)
             optimizer.zero_grad(set_to_none=True)
-            loss, iou = step()
+            loss, iou = step(next(samples))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
