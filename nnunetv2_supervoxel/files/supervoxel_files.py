@@ -24,6 +24,7 @@ from pathlib import Path
 
 import blosc2
 import numpy as np
+import pooch
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import class_locations, supervoxel_arrays
@@ -94,6 +95,11 @@ def open_array(folder: Path | str, case: str) -> blosc2.NDArray:
     return supervoxel_arrays.open_array(_path(folder, case, ARRAY_ENDING))
 
 
+def file_digest(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> str:
+    """SHA-256 of the case's file with the masks, as its JSON has it."""
+    return pooch.file_hash(str(_path(folder, case, ending)))
+
+
 def read_locations(folder: Path | str, case: str) -> dict[int, np.ndarray]:
     """The case's class locations {1: rows, ..., n: rows}, rows integer (k, 4) of (channel, z, y, x).
 
@@ -141,7 +147,8 @@ def write_case(
         folder: made if missing.
         case: case identifier.
         supervoxels: what to store; an empty set writes the JSON alone and removes older files of the case.
-        provenance: JSON-serialisable; "n", "shape", "spacing", "notes" and one entry per supervoxel are added here.
+        provenance: JSON-serialisable; "n", "shape", "spacing", "notes", one entry per supervoxel, and the SHA-256 of
+            the file with the masks ("array_sha256") are added here.
         patch_size: training patch (z, y, x) in voxels (or (y, x)), which shapes the chunks.
         ending: ".b2nd", or one of an image format (see `writable_ending`).
         header: geometry for an image format.
@@ -152,8 +159,6 @@ def write_case(
         shutil.rmtree(leftover, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{case}.writing-", dir=folder))
     try:
-        text = json.dumps(provenance | _description(supervoxels), indent=1) + "\n"
-        _path(aside, case, PROVENANCE_ENDING).write_text(text)
         if len(supervoxels) and ending == ARRAY_ENDING:
             array, locations = _array_and_locations(aside, case)
             supervoxel_arrays.write_array(array, supervoxels, patch_size)
@@ -161,6 +166,9 @@ def write_case(
             class_locations.write_locations(locations, class_locations.locations_of(masks, len(supervoxels), case))
         elif len(supervoxels):
             supervoxel_arrays.write_image(_path(aside, case, ending), supervoxels, header)
+        digest = {"array_sha256": file_digest(aside, case, ending)} if len(supervoxels) else {}
+        text = json.dumps(provenance | digest | _description(supervoxels), indent=1) + "\n"
+        _path(aside, case, PROVENANCE_ENDING).write_text(text)
         # Old files go first: a crash in between leaves an unfinished case, never new provenance on an old array.
         for end in reversed(_endings(ending)):
             _path(folder, case, end).unlink(missing_ok=True)

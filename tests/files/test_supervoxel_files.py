@@ -43,6 +43,7 @@ def test_the_triple_holds_what_was_given(some_supervoxels: Make, tmp_path: Path,
     assert provenance["seed"] == 7
     assert (provenance["n"], provenance["shape"], provenance["spacing"]) == (3, [17, 40, 65], [3.0, 0.5, 0.7])
     assert provenance["notes"] == ["a note"]
+    assert provenance["array_sha256"] == read_sha(tmp_path / "case.b2nd")
     assert provenance["supervoxels"][2] == {
         "axis": 0,
         "keyframe": 6,
@@ -67,6 +68,7 @@ def test_nothing_found_is_remembered_by_the_json_alone(
     supervoxel_files.write_case(tmp_path, "case", some_supervoxels(rng), {})
     supervoxel_files.write_case(tmp_path, "case", SupervoxelSet(SHAPE, (), notes=("SAM proposed no object",)), {})
     assert os.listdir(tmp_path) == ["case.json"]
+    assert "array_sha256" not in json.loads((tmp_path / "case.json").read_text())
     assert supervoxel_files.is_done(tmp_path, "case")
     assert supervoxel_files.list_cases(tmp_path) == []
 
