@@ -1,16 +1,19 @@
-"""What all commands do with errors."""
+"""What all commands do with errors, and with signals that ask them to end."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.runners.stopping import Stopped, stopping_at_signals
 
 
 def entry_point(command: Callable[[], int]) -> Callable[[], int]:
-    """Turn a user's mistake into one line and exit code 1, and Ctrl-C into exit code 130.
+    """Turn a user's mistake into one line and exit code 1; Ctrl-C, SIGTERM and SIGUSR1 into one line and 128 + signal.
 
     Args:
         command: reads the command line, does the work, and returns the exit code.
@@ -18,13 +21,31 @@ def entry_point(command: Callable[[], int]) -> Callable[[], int]:
 
     @wraps(command)
     def run() -> int:
+        threads = set(threading.enumerate())
         try:
-            return command()
+            with stopping_at_signals():
+                return command()
         except UserError as error:
             print(f"Error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            print("Stopped; what was finished is kept, the same command goes on from there.", file=sys.stderr)
-            return 130
+        except KeyboardInterrupt as stop:
+            stop = stop if isinstance(stop, Stopped) else Stopped()
+            print(
+                f"Stopped by {stop.signal.name}; what was finished is kept, the same command goes on from there.",
+                file=sys.stderr,
+            )
+            return _end(128 + stop.signal, threads)
 
     return run
+
+
+def _end(code: int, threads: set[threading.Thread]) -> int:
+    """The exit code. If threads that began since `threads` still work, on what nobody waits for, end at once with it.
+
+    Python itself would wait for them, on a CPU perhaps for as long as a case takes.
+    """
+    if any(not thread.daemon for thread in set(threading.enumerate()) - threads):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.commands.flags import (
     make_parser,
     read_config,
 )
-from nnunetv2_supervoxel.commands.summary import finish_generation
+from nnunetv2_supervoxel.commands.summary import exit_code, summed_up
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
@@ -34,20 +34,19 @@ def main() -> int:
     for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
         dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
     generator = SupervoxelGenerator(config, arguments.device)
-    reports = [
-        report
-        for dataset in arguments.d
-        for report in generate_dataset(
-            dataset,
-            plans=arguments.p,
-            configuration=arguments.c,
-            num_parts=arguments.num_parts,
-            part_id=arguments.part_id,
-            overwrite=arguments.overwrite,
-            generator=generator,
-        )
-    ]
-    return finish_generation(reports, arguments.report)
+    with summed_up(arguments.report) as reports:
+        for dataset in arguments.d:
+            generate_dataset(
+                dataset,
+                plans=arguments.p,
+                configuration=arguments.c,
+                num_parts=arguments.num_parts,
+                part_id=arguments.part_id,
+                overwrite=arguments.overwrite,
+                generator=generator,
+                tell=reports.append,
+            )
+    return exit_code(reports)
 
 
 def _parse() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_config, add_running, check_running, make_parser, read_config
-from nnunetv2_supervoxel.commands.summary import finish_generation
+from nnunetv2_supervoxel.commands.summary import exit_code, summed_up
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
@@ -22,16 +22,18 @@ def main() -> int:
 
     from nnunetv2_supervoxel.runners.generate import generate_folder
 
-    reports = generate_folder(
-        arguments.i,
-        output,
-        config,
-        device=arguments.device,
-        num_parts=arguments.num_parts,
-        part_id=arguments.part_id,
-        overwrite=arguments.overwrite,
-    )
-    return finish_generation(reports, arguments.report)
+    with summed_up(arguments.report) as reports:
+        generate_folder(
+            arguments.i,
+            output,
+            config,
+            device=arguments.device,
+            num_parts=arguments.num_parts,
+            part_id=arguments.part_id,
+            overwrite=arguments.overwrite,
+            tell=reports.append,
+        )
+    return exit_code(reports)
 
 
 def _parse() -> argparse.Namespace:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +25,30 @@ def finish(failures: Mapping[str, str], summary: str) -> int:
     return 1 if failures else 0
 
 
-def finish_generation(reports: Sequence[CaseReport], table: Path | None) -> int:
-    """Write the table if one is wanted, sum up, and name the cases that failed; the exit code."""
-    if table:
-        _write_table(reports, table)
+@contextmanager
+def summed_up(table: Path | None) -> Iterator[list[CaseReport]]:
+    """A list for the reports of cases. In the end they are summed up, also if a signal or a full disk ended the run.
+
+    Args:
+        table: file to write the reports to, if one is wanted.
+    """
+    reports: list[CaseReport] = []
+    try:
+        yield reports
+    except BaseException as error:
+        if reports or isinstance(error, KeyboardInterrupt):
+            _sum_up(reports, table)
+        raise
+    _sum_up(reports, table)
+
+
+def exit_code(reports: Sequence[CaseReport]) -> int:
+    """0 if every case is done, else 1."""
+    return int(any(report.status == "failed" for report in reports))
+
+
+def _sum_up(reports: Sequence[CaseReport], table: Path | None) -> None:
+    """Print how many cases were made, kept, ..., and name those that failed; write the table if one is wanted."""
     count = Counter(report.status for report in reports)
     print(
         f"{len(reports)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without supervoxels, "
@@ -43,7 +64,8 @@ def finish_generation(reports: Sequence[CaseReport], table: Path | None) -> int:
     for report in reports:
         if report.status == "failed":
             print(f"  {report.case}: {report.message}", file=sys.stderr)
-    return 1 if count["failed"] else 0
+    if table:
+        _write_table(reports, table)
 
 
 def _write_table(reports: Sequence[CaseReport], path: Path) -> None:

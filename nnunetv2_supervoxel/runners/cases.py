@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance, report_failed, report_kept, report_made
+from nnunetv2_supervoxel.runners.stopping import not_stopping_yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +189,8 @@ def do_case(
 ) -> CaseReport:
     """Make and write a case's supervoxels, unless they are there already. A failure is reported, never raised.
 
+    A signal that asks this process to end drops the case, unless its supervoxels are made and need only be written.
+
     Args:
         case: to be done.
         generator: models, loaded.
@@ -203,7 +206,8 @@ def do_case(
             case.check_target()
         volume = case.read() if read is None else read(case)
         supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
-        case.write(supervoxels, volume, made_by)
+        with not_stopping_yet():  # what took so long to make
+            case.write(supervoxels, volume, made_by)
         return report_made(case.name, supervoxels, time.perf_counter() - start)
     except Exception as error:  # one bad case must not stop the others
         return report_failed(case.name, error, time.perf_counter() - start)

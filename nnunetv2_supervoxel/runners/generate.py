@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ def generate_dataset(
     part_id: int = 0,
     overwrite: bool = False,
     generator: SupervoxelGenerator | None = None,
+    tell: Callable[[CaseReport], object] | None = None,
 ) -> list[CaseReport]:
     """Make the supervoxels of every case of a preprocessed nnU-Net dataset, beside its preprocessed folder.
 
@@ -38,6 +40,7 @@ def generate_dataset(
         part_id: ... of which this is one, counting from 0.
         overwrite: make existing supervoxels anew.
         generator: models that are loaded already.
+        tell: gets each case's report as soon as it is there.
 
     Raises:
         UserError: the dataset isn't preprocessed, or config, checkpoint or device are unfit. Never for a single case.
@@ -46,7 +49,7 @@ def generate_dataset(
     config = generator.config if generator else config or GenerationConfig()
     cases = dataset_cases(located, config)
     generator = generator or SupervoxelGenerator(config, device)
-    return run_serially(cases[part_id::num_parts], generator, overwrite, located.folder.name)
+    return run_serially(cases[part_id::num_parts], generator, overwrite, located.folder.name, tell)
 
 
 def generate_folder(
@@ -59,6 +62,7 @@ def generate_folder(
     part_id: int = 0,
     overwrite: bool = False,
     generator: SupervoxelGenerator | None = None,
+    tell: Callable[[CaseReport], object] | None = None,
 ) -> list[CaseReport]:
     """Make the supervoxels of every image in a folder.
 
@@ -72,6 +76,7 @@ def generate_folder(
         part_id: ... of which this is one, counting from 0.
         overwrite: make existing supervoxels anew.
         generator: models that are loaded already.
+        tell: gets each case's report as soon as it is there.
 
     Raises:
         UserError: no image is found, they lie in `output`, or config, checkpoint or device are unfit. Never for a
@@ -80,4 +85,4 @@ def generate_folder(
     config = generator.config if generator else config or GenerationConfig()
     cases = folder_cases(images, output, config)
     generator = generator or SupervoxelGenerator(config, device)
-    return run_serially(cases[part_id::num_parts], generator, overwrite, images.name)
+    return run_serially(cases[part_id::num_parts], generator, overwrite, images.name, tell)

@@ -30,7 +30,7 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)  # nobody wants the case that it may be reading
 
     def read(self, case: Case) -> Volume:
         """The case's volume. What goes wrong while reading ahead is raised here, at the case's turn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -11,10 +11,15 @@ from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.cases import Case, do_case
 from nnunetv2_supervoxel.runners.reading_ahead import Reader
 from nnunetv2_supervoxel.runners.reports import CaseReport
+from nnunetv2_supervoxel.runners.stopping import stop_if_asked
 
 
 def run_serially(
-    cases: Sequence[Case], generator: SupervoxelGenerator, overwrite: bool = False, title: str = "cases"
+    cases: Sequence[Case],
+    generator: SupervoxelGenerator,
+    overwrite: bool = False,
+    title: str = "cases",
+    tell: Callable[[CaseReport], object] | None = None,
 ) -> list[CaseReport]:
     """Do the cases that are not done yet; a report for every case.
 
@@ -23,6 +28,7 @@ def run_serially(
         generator: models, loaded.
         overwrite: make existing supervoxels anew.
         title: of the progress bar.
+        tell: gets each report as soon as it is there, so that those of a run that is ended early aren't lost.
     """
     reports, made_by = [], generator.provenance
     with Reader(cases, lambda case: not overwrite and case.is_done()) as reader:
@@ -31,6 +37,9 @@ def run_serially(
             if report.message:
                 tqdm.write(f"{case.name}: {report.status}: {report.message}")
             reports.append(report)
+            if tell:
+                tell(report)
+            stop_if_asked()
             free_memory()
     return reports
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +73,30 @@ def test_images_are_never_replaced_by_supervoxels(contents: Contents, tmp_path: 
     assert "1 failed" in done.stdout
     assert "scan.nii.gz is there already and wasn't made by generation" in done.stderr
     assert {name: contents(tmp_path / name) for name in ("scans", "others")} == before
+
+
+def test_preemption_keeps_what_is_done_and_says_so(tmp_path: Path, nnunet_folders: dict[str, str]) -> None:
+    """SIGTERM in the middle; the same command then does the rest."""
+    scans, output, cases = tmp_path / "scans", tmp_path / "out", 30
+    scans.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(cases):
+        image = sitk.GetImageFromArray(rng.normal(size=(24, 90, 70)).astype(np.float32))
+        sitk.WriteImage(image, str(scans / f"scan{number:02d}.nrrd"))
+    (tmp_path / "slic.yaml").write_text("method: slic\nfile_format: .nrrd\n")
+    command = [str(Path(sys.executable).parent / "SuperVoxel_generate"), "-i", str(scans), "-o", str(output)]
+    command += ["-c", str(tmp_path / "slic.yaml"), "-device", "cpu", "--report", str(tmp_path / "report.csv")]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (output / "scan01.nrrd").exists():
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.02)
+    run.send_signal(signal.SIGTERM)
+    printed, said = run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert "Traceback" not in said
+    assert said.endswith("Stopped by SIGTERM; what was finished is kept, the same command goes on from there.\n")
+    with open(tmp_path / "report.csv", newline="") as file:
+        done = [row["case"] for row in csv.DictReader(file)]
+    assert 2 <= len(done) < cases
+    assert f"{len(done)} cases: {len(done)} made" in printed
+    assert sorted(os.listdir(output)) == [f"{case}{end}" for case in done for end in (".json", ".nrrd")]
