@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -109,6 +110,28 @@ def read_preprocessed(
         raise
     except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
         raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+
+
+def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str, Any]]:
+    """A case as nnU-Net stored it.
+
+    Args:
+        dataset: from `open_preprocessed`.
+        case: its identifier.
+
+    Returns:
+        The image (c, z, y, x) and the segmentation (1, z, y, x), which aren't read yet, and nnU-Net's notes on what
+        preprocessing did to the case.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    try:
+        image, segmentation, _, properties = dataset.load_case(case)
+    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+        source = Path(dataset.source_folder) / case
+        raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+    return image, segmentation, properties
 
 
 def count_image_channels(dataset_json: dict) -> int:

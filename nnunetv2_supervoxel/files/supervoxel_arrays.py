@@ -38,18 +38,24 @@ def open_array(path: Path) -> blosc2.NDArray:
     return array
 
 
-def read_masks(array: blosc2.NDArray) -> Iterator[tuple[PackedMask, tuple[int, ...]]]:
+def read_values(array: blosc2.NDArray) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
     """Every supervoxel of an array, read from no more than the box of its occupied chunks.
 
     Yields:
-        What is in the box (z, y, x), and the voxel index (z, y, x) at which the box begins. The box of an empty
+        What is in the box, uint8 (z, y, x), and the voxel index (z, y, x) at which the box begins. The box of an empty
         supervoxel is empty.
     """
     occupied = _occupied_chunks(array)
     for channel in range(array.shape[0]):
         chunks = bounding_box(occupied[channel // array.chunks[0]]) or (slice(0, 0),) * 3
         box = [slice(s.start * length, s.stop * length) for s, length in zip(chunks, array.chunks[1:], strict=True)]
-        yield PackedMask.of(array[(channel, *box)] > 0), tuple(s.start for s in box)
+        yield array[(channel, *box)], tuple(s.start for s in box)
+
+
+def read_masks(array: blosc2.NDArray) -> Iterator[tuple[PackedMask, tuple[int, ...]]]:
+    """The same as masks, which are True where a value isn't 0."""
+    for values, origin in read_values(array):
+        yield PackedMask.of(values > 0), origin
 
 
 def write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[int]) -> None:

@@ -170,13 +170,23 @@ def write_case(
         text = json.dumps(provenance | digest | _description(supervoxels), indent=1) + "\n"
         _path(aside, case, PROVENANCE_ENDING).write_text(text)
         # Old files go first: a crash in between leaves an unfinished case, never new provenance on an old array.
-        for end in reversed(_endings(ending)):
-            _path(folder, case, end).unlink(missing_ok=True)
+        remove_case(folder, case, ending)
         for end in _endings(ending):
             if _path(aside, case, end).exists():
                 os.replace(_path(aside, case, end), _path(folder, case, end))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_case(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> None:
+    """Remove a case's files, the one with the masks first: what a crash leaves is unfinished, and known as ours."""
+    for path in reversed(paths_of(folder, case, ending)):
+        path.unlink(missing_ok=True)
+
+
+def paths_of(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> list[Path]:
+    """Paths of a case's files, in the order in which they appear, whether they are there or not."""
+    return [_path(folder, case, end) for end in _endings(ending)]
 
 
 def _path(folder: Path | str, case: str, ending: str) -> Path:

@@ -4,11 +4,79 @@ show at once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
 
 FOLDER_SUFFIX = "_supervoxels"
 ARRAY_ENDING = ".b2nd"
 PROVENANCE_ENDING = ".json"
+
+
+@dataclass(frozen=True)
+class SupervoxelDataset:
+    """A dataset with supervoxels.
+
+    Attributes:
+        plans: their name.
+        configuration: one of them.
+        folder: of the dataset, in $nnUNet_preprocessed.
+        data_identifier: name of the folder in it that holds the preprocessed cases.
+        cases: those for which generation was tried, sorted.
+    """
+
+    plans: str
+    configuration: str
+    folder: Path
+    data_identifier: str
+    cases: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As the folder is called, "Dataset990_Demo"."""
+        return self.folder.name
+
+    @property
+    def supervoxels(self) -> Path:
+        """Folder of the supervoxels."""
+        return supervoxel_folder(self.folder, self.data_identifier)
+
+    def check_output(self, folder: Path) -> None:
+        """Refuse a folder for results.
+
+        Raises:
+            UserError: it is a file, or a folder that may hold nothing but cases.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is no folder; choose another one for the results.")
+        if folder.resolve() in ((self.folder / self.data_identifier).resolve(), self.supervoxels.resolve()):
+            raise UserError(f"{folder} may hold nothing but cases; choose another folder for the results.")
+
+
+def find_supervoxels(dataset: str | int, plans: str, configuration: str) -> SupervoxelDataset:
+    """A dataset, and its cases with supervoxels.
+
+    Args:
+        dataset: ID or name ("Dataset990_Demo").
+        plans: their name.
+        configuration: one that they have.
+
+    Raises:
+        UserError: there is no such dataset, it isn't preprocessed, or it has no supervoxels.
+    """
+    folder = dataset_folder(dataset)
+    identifier = data_identifier(read_plans(folder, plans, configuration), configuration)
+    if not (folder / identifier).is_dir():
+        raise UserError(f"There is no folder {folder / identifier}; run nnUNetv2_plan_and_preprocess first.")
+    cases = list_tried(supervoxel_folder(folder, identifier))
+    if not cases:
+        raise UserError(
+            f"{folder.name} has no supervoxels in {supervoxel_folder(folder, identifier)}; "
+            f"make them with 'nnUNetv2_supervoxel_generate -d {dataset}', with the same -p and -c."
+        )
+    return SupervoxelDataset(plans, configuration, folder, identifier, tuple(cases))
 
 
 def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) -> Path:

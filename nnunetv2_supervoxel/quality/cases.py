@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
-from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_preprocessed
+from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, open_case, read_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import read_provenance
 from nnunetv2_supervoxel.masks.foreground import foreground
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
@@ -84,9 +83,9 @@ class EvaluatedCase:
         """Figures of the structures in the label map, if there is one.
 
         Raises:
-            UserError: the label map can't be read, or doesn't fit the case.
+            UserError: the case or the label map can't be read, or they don't fit.
         """
-        segmentation, properties = self._segmentation()
+        _, segmentation, properties = open_case(self.located.cases, self.name)
         if self.own_labels:
             return measure_structures(supervoxels, np.asarray(segmentation[0]), self.ignored)
         if self.label_map is None:
@@ -95,19 +94,6 @@ class EvaluatedCase:
         configuration = manager.get_configuration(self.configuration)
         label_map = read_label_map(self.label_map, shape, properties, manager, configuration)
         return measure_structures(supervoxels, label_map, self.ignored)
-
-    def _segmentation(self) -> tuple[Any, dict[str, Any]]:
-        """The segmentation (1, z, y, x), not read yet, and what nnU-Net's preprocessing noted of the case.
-
-        Raises:
-            UserError: they can't be read.
-        """
-        try:
-            _, segmentation, _, properties = self.located.cases.load_case(self.name)
-        except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
-            source = Path(self.located.cases.source_folder) / self.name
-            raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
-        return segmentation, properties
 
 
 def list_cases(dataset: EvaluatedDataset) -> Iterator[EvaluatedCase]:

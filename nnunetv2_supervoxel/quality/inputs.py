@@ -5,14 +5,13 @@ once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS
-from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
-from nnunetv2_supervoxel.files.supervoxel_folders import list_tried, supervoxel_folder
+from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset, find_supervoxels
 
 LABEL_MAP_ENDINGS = ("_seg.b2nd", ".b2nd", *NNUNET_ENDINGS)  # "_seg": nnU-Net's own, beside the image's CASE.b2nd
 
@@ -31,36 +30,16 @@ class LabelNames:
 
 
 @dataclass(frozen=True)
-class EvaluatedDataset:
-    """A dataset with supervoxels.
+class EvaluatedDataset(SupervoxelDataset):
+    """A dataset with supervoxels, and what they are compared with.
 
     Attributes:
-        plans: their name.
-        configuration: one of them.
-        folder: of the dataset, in $nnUNet_preprocessed.
-        data_identifier: name of the folder in it that holds the preprocessed cases.
-        cases: those for which generation was tried, sorted.
         label_maps: of the cases that have one in the folder that was named; None: the dataset's own labels are taken.
         labels: what they are called.
     """
 
-    plans: str
-    configuration: str
-    folder: Path
-    data_identifier: str
-    cases: tuple[str, ...]
     label_maps: Mapping[str, Path] | None
     labels: LabelNames
-
-    @property
-    def name(self) -> str:
-        """As the folder is called, "Dataset990_Demo"."""
-        return self.folder.name
-
-    @property
-    def supervoxels(self) -> Path:
-        """Folder of the supervoxels."""
-        return supervoxel_folder(self.folder, self.data_identifier)
 
     def output(self, wanted: Path | None) -> Path:
         """Folder for the results: the one that is wanted, or one beside the supervoxels.
@@ -69,10 +48,7 @@ class EvaluatedDataset:
             UserError: it is a file, or a folder that may hold nothing but cases.
         """
         folder = wanted or self.folder / f"{self.supervoxels.name}_evaluation"
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder} is no folder; choose another one for the results.")
-        if folder.resolve() in ((self.folder / self.data_identifier).resolve(), self.supervoxels.resolve()):
-            raise UserError(f"{folder} may hold nothing but cases; choose another folder for the results.")
+        self.check_output(folder)
         return folder
 
 
@@ -89,24 +65,11 @@ def find_dataset(dataset: str | int, plans: str, configuration: str, labels: Pat
         UserError: there is no such dataset, it isn't preprocessed, it has no supervoxels, or no case has a label map in
             the folder.
     """
-    folder = dataset_folder(dataset)
-    identifier = data_identifier(read_plans(folder, plans, configuration), configuration)
-    if not (folder / identifier).is_dir():
-        raise UserError(f"There is no folder {folder / identifier}; run nnUNetv2_plan_and_preprocess first.")
-    cases = list_tried(supervoxel_folder(folder, identifier))
-    if not cases:
-        raise UserError(
-            f"{folder.name} has no supervoxels in {supervoxel_folder(folder, identifier)}; "
-            f"make them with 'nnUNetv2_supervoxel_generate -d {dataset}', with the same -p and -c."
-        )
+    found = find_supervoxels(dataset, plans, configuration)
     return EvaluatedDataset(
-        plans=plans,
-        configuration=configuration,
-        folder=folder,
-        data_identifier=identifier,
-        cases=tuple(cases),
-        label_maps=None if labels is None else _label_maps(labels, cases, folder.name),
-        labels=read_label_names(folder if labels is None else labels.absolute().parent),
+        **vars(found),
+        label_maps=None if labels is None else _label_maps(labels, found.cases, found.name),
+        labels=read_label_names(found.folder if labels is None else labels.absolute().parent),
     )
 
 
@@ -127,7 +90,7 @@ def read_label_names(folder: Path) -> LabelNames:
         raise UserError(f"{path} can't be read as nnU-Net's dataset.json; correct it.") from error
 
 
-def _label_maps(folder: Path, cases: list[str], dataset: str) -> dict[str, Path]:
+def _label_maps(folder: Path, cases: Sequence[str], dataset: str) -> dict[str, Path]:
     """By case the label map in a folder, of the cases that have one.
 
     Raises:

@@ -12,6 +12,7 @@ from nnunetv2_supervoxel.files.supervoxel_arrays import read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 
+_MADE = {"axis", "keyframe", "predicted_iou", "stability_score"}  # what masks alone don't tell
 _NOTHING = PackedMask.of(np.zeros((0, 0, 0), bool))
 
 
@@ -26,7 +27,8 @@ def read_supervoxels(folder: Path, case: str, shape: tuple[int, int, int]) -> Su
     Raises:
         UserError: files are missing or damaged, or don't fit the case or each other.
     """
-    described = _described(folder, case)
+    provenance = supervoxel_files.read_provenance(folder, case)
+    described = list_described(folder, case, provenance)
     if not described:
         return SupervoxelSet(shape, ())
     path = folder / f"{case}{supervoxel_files.ARRAY_ENDING}"
@@ -41,21 +43,34 @@ def read_supervoxels(folder: Path, case: str, shape: tuple[int, int, int]) -> Su
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
         raise UserError(f"{path} is damaged ({last_line(error)}); generate the case again with --overwrite.") from error
     supervoxels = [
-        Supervoxel(mask, origin, one["axis"], one["keyframe"], one["predicted_iou"], one["stability_score"])
+        Supervoxel(
+            mask,
+            origin,
+            one["axis"],
+            one["keyframe"],
+            one["predicted_iou"],
+            one["stability_score"],
+            one.get("consistency"),  # earlier versions didn't have it
+        )
         for (mask, origin), one in zip(masks, described, strict=True)
     ]
-    return SupervoxelSet(shape, tuple(supervoxels))
+    noted = {key: provenance[key] for key in ("spacing", "notes", "dropped") if key in provenance}
+    return SupervoxelSet(shape, tuple(supervoxels), **noted)
 
 
-def _described(folder: Path, case: str) -> list[dict]:
-    """What the case's JSON says of every supervoxel.
+def list_described(folder: Path, case: str, provenance: object) -> list[dict]:
+    """What a case's JSON says of every supervoxel.
+
+    Args:
+        folder: with the supervoxel files.
+        case: identifier.
+        provenance: content of its JSON.
 
     Raises:
-        UserError: it is missing or damaged, or wasn't written with an array.
+        UserError: it wasn't written with an array.
     """
-    provenance = supervoxel_files.read_provenance(folder, case)
     described = provenance.get("supervoxels") if isinstance(provenance, dict) else None
-    if not isinstance(described, list) or any("axis" not in one for one in described):
+    if not isinstance(described, list) or any(not isinstance(one, dict) or _MADE - one.keys() for one in described):
         raise UserError(f"{folder / case}.json doesn't describe supervoxels; generate the case again with --overwrite.")
     return described
 

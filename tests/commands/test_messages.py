@@ -13,6 +13,7 @@ COMMANDS = (
     "SuperVoxel_generate",
     "SuperVoxel_save_fg_location",
     "nnUNetv2_supervoxel_download_checkpoints",
+    "nnUNetv2_supervoxel_verify",
     "nnUNetv2_supervoxel_trainers",
 )
 
