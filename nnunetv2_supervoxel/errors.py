@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from types import TracebackType
 
 
@@ -12,6 +14,23 @@ class UserError(Exception):
     Commands print the message without a traceback, and exit with a code other than 0. Every other exception is a bug
     and keeps its traceback.
     """
+
+
+class NotWritableError(UserError):
+    """Nothing can be written to a folder, so that no case whose files belong there can be done.
+
+    Args:
+        folder: which one.
+        reason: why, and what to do about it.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(folder, reason)
+        self.folder = folder
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Nothing can be written to {self.folder}: {self.reason}."
 
 
 def tell_user_errors_plainly() -> None:
@@ -28,6 +47,12 @@ def tell_user_errors_plainly() -> None:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of another package's error message, in which many packages say what went wrong."""
+    """The last line of another package's error message, in which many packages say what went wrong.
+
+    It goes behind a plain sentence. Addresses in memory, and what ITK puts in front, are left out.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    line = re.sub(r"^\w*::?ERROR: |^ITK ERROR: (\w+\(0x[0-9a-f]+\): )?|\(?0x[0-9a-f]{6,}\)?", "", lines[-1])
+    return line.rstrip(".")[:200]

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_supervoxel.config import GenerationConfig, find_config, load_config
+from nnunetv2_supervoxel.files.aside import check_writable
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -61,10 +62,18 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """End the command with the usage if a value of `add_running` is wrong."""
+    """End the command with the usage if a value of `add_running` is wrong.
+
+    Raises:
+        NotWritableError: the report can't be written.
+    """
     if arguments.num_parts < 1:
         parser.error("-num_parts must be at least 1")
     if not 0 <= arguments.part_id < arguments.num_parts:
         parser.error("-part_id counts from 0 to num_parts - 1")
     if arguments.report and not arguments.report.resolve().parent.is_dir():
         parser.error(f"--report: there is no folder {arguments.report.parent}")
+    if arguments.report and arguments.report.is_dir():
+        parser.error(f"--report: {arguments.report} is a folder")
+    if arguments.report:
+        check_writable(arguments.report.resolve().parent)

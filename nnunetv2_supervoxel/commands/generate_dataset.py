@@ -28,11 +28,12 @@ def main() -> int:
 
     from nnunetv2_supervoxel.files.preprocessed import locate_dataset
     from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
-    from nnunetv2_supervoxel.runners.cases import dataset_cases
+    from nnunetv2_supervoxel.runners.cases import dataset_cases, prepare_targets
     from nnunetv2_supervoxel.runners.generate import generate_dataset
 
     for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
-        dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
+        cases = dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
+        prepare_targets(cases[arguments.part_id :: arguments.num_parts], arguments.overwrite)
     generator = SupervoxelGenerator(config, arguments.device)
     with summed_up(arguments.report) as reports:
         for dataset in arguments.d:

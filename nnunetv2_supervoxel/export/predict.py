@@ -14,13 +14,15 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from tqdm import tqdm
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import NotWritableError, UserError
 from nnunetv2_supervoxel.export.model_folder import checkpoint_of
 from nnunetv2_supervoxel.export.nninteractive import SESSION_NAMES, can_zoom
 from nnunetv2_supervoxel.export.prompt_drawing import common_axis, draw_on_slice, voxel_indices
 from nnunetv2_supervoxel.export.prompt_file import Prompt, Space, load_prompts
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
+from nnunetv2_supervoxel.files.aside import check_name, check_writable, file_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart, find_images
+from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.volumes import read_channels
 
@@ -44,14 +46,17 @@ def predict_folder(
         The number of objects written, and by "CASE OBJECT" the reasons why others could not be written.
 
     Raises:
-        UserError: the folders, the model or the file of prompts can't be used at all.
+        UserError: the folders, the model or the file of prompts can't be used at all, or there is no room any more for
+            masks.
     """
     check_apart(images, output, "Masks")
     wanted = load_prompts(prompts)
     found = find_images(images, NNUNET_ENDINGS)
+    make_folder(output)
+    check_writable(output)
+    remove_leftovers(output)
     session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     channels = count_image_channels(session.dataset_json)
-    output.mkdir(parents=True, exist_ok=True)
     done = 0
     failures: dict[str, str] = {}
     with tqdm(total=sum(map(len, wanted.cases.values())), desc="predict", unit="object") as progress:
@@ -65,11 +70,13 @@ def predict_folder(
                 progress.update(len(objects))
                 continue
             for name, given in objects.items():
+                path = output / f"{case}_{name}.nii.gz"
                 try:
-                    _write(
-                        segment(session, volume[0], given, wanted.space), volume[0], output / f"{case}_{name}.nii.gz"
-                    )
+                    check_name(path)
+                    _write(segment(session, volume[0], given, wanted.space), volume[0], path)
                     done += 1
+                except NotWritableError:
+                    raise  # no other object would fare better
                 except Exception as error:
                     failures[f"{case} {name}"] = _reason(error)
                 progress.update()
@@ -179,9 +186,8 @@ def _reason(error: Exception) -> str:
 def _write(mask: np.ndarray, image: sitk.Image, path: Path) -> None:
     result = sitk.GetImageFromArray(np.ascontiguousarray(mask))
     result.CopyInformation(image)
-    aside = path.with_name(f".writing-{path.name}")
-    sitk.WriteImage(result, str(aside), useCompression=True)
-    os.replace(aside, path)
+    with file_aside(path) as aside:
+        write_sitk(result, aside)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ A file is a pickle, ``{"class_locations": {1: array, ..., n: array}}``, with int
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.aside import file_aside
 from nnunetv2_supervoxel.files.supervoxel_arrays import open_array, read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.randomness import case_generator
@@ -76,10 +76,8 @@ def sample_locations(
 
 
 def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
-    """Write a file, which appears whole."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_bytes(pickle.dumps({"class_locations": dict(locations)}, protocol=4))
-    os.replace(aside, path)
+    """Write a file."""
+    path.write_bytes(pickle.dumps({"class_locations": dict(locations)}, protocol=4))
 
 
 def read_locations(path: Path) -> dict[int, np.ndarray]:
@@ -104,7 +102,7 @@ def read_locations(path: Path) -> dict[int, np.ndarray]:
 
 
 def rewrite_locations(array: Path, path: Path, case: str) -> int:
-    """Write a file anew from the case's array; the number of supervoxels found there.
+    """Write a file anew from the case's array; the number of supervoxels found there. The file appears whole.
 
     Args:
         array: file with the masks, see `open_array`.
@@ -112,14 +110,15 @@ def rewrite_locations(array: Path, path: Path, case: str) -> int:
         case: case identifier.
 
     Raises:
-        UserError: the array is missing, damaged or truncated.
+        UserError: the array is missing, damaged or truncated, or nothing can be written beside it.
     """
     masks = open_array(array)
     try:
         locations = locations_of(read_masks(masks), masks.shape[0], case)
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
         raise UserError(f"{array} is damaged ({error}); generate the case again.") from error
-    write_locations(path, locations)
+    with file_aside(path) as aside:
+        write_locations(aside, locations)
     return len(locations)
 
 
@@ -135,7 +134,8 @@ def rewrite_many(files: Mapping[str, tuple[Path, Path]], processes: int) -> dict
     """
     failures: dict[str, str] = {}
     # Forking a process that has loaded PyTorch or blosc2 threads can deadlock, so workers start afresh.
-    with ProcessPoolExecutor(min(processes, len(files)), get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(min(processes, len(files)), get_context("spawn"))
+    try:
         futures = {case: pool.submit(rewrite_locations, *paths, case) for case, paths in files.items()}
         for case, future in tqdm(futures.items(), desc="class locations", unit="case"):
             try:
@@ -144,6 +144,8 @@ def rewrite_many(files: Mapping[str, tuple[Path, Path]], processes: int) -> dict
                 failures[case] = str(error)
             except Exception as error:  # one bad case must not stop the others
                 failures[case] = f"unexpected {type(error).__name__}: {error}"
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, no further case is begun
     return failures
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.aside import folder_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, find_images
 from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
 
@@ -38,8 +37,8 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
         The dataset's folder, the number of cases, and why others are left out.
 
     Raises:
-        UserError: there are no images, or images with several endings; the ID is in use; the name can't be one; or no
-            case can be taken.
+        UserError: there are no images, or images with several endings; the ID is in use; the name can't be one; no
+            case can be taken; or nothing can be written.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"'{name}' can't be a dataset's name: letters, digits, _ and - can.")
@@ -48,16 +47,14 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     ending = _only_ending(folder, images)
     if taken := sorted(raw.glob(f"Dataset{dataset_id:03d}_*")):
         raise UserError(f"{taken[0]} has the number {dataset_id} already; take another with -d.")
-    raw.mkdir(parents=True, exist_ok=True)
+    make_folder(raw)
+    remove_leftovers(raw)
     target = raw / f"Dataset{dataset_id:03d}_{name}"
-    aside = Path(tempfile.mkdtemp(prefix=".importing-", dir=raw))
-    try:
+    with folder_aside(raw) as aside:
         aside.chmod(0o755)
         cases = _channels_of({name: path for name, (path, _) in images.items()})
         done, failures = _write_dataset(aside, cases, ending, target.name)
         aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return target, done, failures
 
 
@@ -72,14 +69,17 @@ def _only_ending(folder: Path, images: dict[str, tuple[Path, str]]) -> str:
 
 def _write_dataset(folder: Path, cases: dict[str, Channels], ending: str, title: str) -> tuple[int, dict[str, str]]:
     """Links, label files and dataset.json in an empty folder; the number of cases, and why others are left out."""
-    failures = {}
+    failures: dict[str, str] = {}
+    reader = "SimpleITKIO"
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir()
     channels = Counter(len(files) for files in cases.values()).most_common(1)[0][0]
     for case, files in tqdm(cases.items(), desc=title, unit="case"):
         try:
+            _check_name(case)
             _check_channels(files, channels)
-            _write_unknown_label([path for _, path in files], folder / "labelsTr" / f"{case}{ending}")
+            if not _write_unknown_label([path for _, path in files], folder / "labelsTr" / f"{case}{ending}"):
+                reader = "NibabelIO"
             for channel, path in files:
                 os.symlink(path.resolve(), folder / "imagesTr" / f"{case}_{channel:04d}{ending}")
         except UserError as error:
@@ -87,7 +87,7 @@ def _write_dataset(folder: Path, cases: dict[str, Channels], ending: str, title:
     done = len(cases) - len(failures)
     if not done:
         raise UserError(f"Not one case can be taken: {next(iter(failures.values()))}")
-    (folder / "dataset.json").write_text(json.dumps(_description(done, channels, ending), indent=1) + "\n")
+    (folder / "dataset.json").write_text(json.dumps(_description(done, channels, ending, reader), indent=1) + "\n")
     return done, failures
 
 
@@ -103,6 +103,14 @@ def _channels_of(images: dict[str, Path]) -> dict[str, Channels]:
     return cases
 
 
+def _check_name(case: str) -> None:
+    if case.endswith("_seg"):
+        raise UserError(
+            "nnU-Net takes preprocessed files that end in _seg for segmentations, so that this case would be lost, and "
+            f"could replace that of '{case.removesuffix('_seg')}'; rename the image, or leave it out."
+        )
+
+
 def _check_channels(files: Channels, channels: int) -> None:
     numbers = [number for number, _ in files]
     if numbers != list(range(channels)):
@@ -113,24 +121,31 @@ def _check_channels(files: Channels, channels: int) -> None:
         )
 
 
-def _write_unknown_label(images: list[Path], label: Path) -> None:
-    """A label of IGNORE alone, with the geometry of a case's images. These are read to see that they are whole."""
+def _write_unknown_label(images: list[Path], label: Path) -> bool:
+    """A label of IGNORE alone, with the geometry of a case's images. These are read to see that they are whole.
+
+    Returns:
+        Whether nnU-Net can read the images through SimpleITK.
+    """
     import SimpleITK as sitk  # noqa: N813 (here: a wrong folder is reported without it)
 
+    from nnunetv2_supervoxel.files.image_writing import write_sitk
+    from nnunetv2_supervoxel.files.nibabel_images import was_read_with_nibabel
     from nnunetv2_supervoxel.files.volumes import read_channels
 
-    first = read_channels(images)[0]
-    unknown = sitk.Image(first.GetSize(), sitk.sitkUInt8) + IGNORE
-    unknown.CopyInformation(first)
-    sitk.WriteImage(unknown, str(label), useCompression=True)
+    channels = read_channels(images)
+    unknown = sitk.Image(channels[0].GetSize(), sitk.sitkUInt8) + IGNORE
+    unknown.CopyInformation(channels[0])
+    write_sitk(unknown, label)
+    return not any(was_read_with_nibabel(channel) for channel in channels)
 
 
-def _description(cases: int, channels: int, ending: str) -> dict:
+def _description(cases: int, channels: int, ending: str, reader: str) -> dict:
     names = ["image"] if channels == 1 else [f"image_{channel}" for channel in range(channels)]
     return {
         "channel_names": {str(channel): name for channel, name in enumerate(names)},
         "labels": {"background": 0, "object": 1, "ignore": IGNORE},
         "numTraining": cases,
         "file_ending": ending,
-        "overwrite_image_reader_writer": "SimpleITKIO",
+        "overwrite_image_reader_writer": reader,
     }

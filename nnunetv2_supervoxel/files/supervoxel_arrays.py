@@ -12,6 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.volumes import Header
 from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -32,7 +33,7 @@ def open_array(path: Path) -> blosc2.NDArray:
         mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
         array = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapped)
     except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
-        raise UserError(f"{path} can't be opened ({error}); make the case again (--overwrite).") from error
+        raise UserError(f"{path} is missing or damaged; make the case again (--overwrite).") from error
     if not isinstance(array, blosc2.NDArray) or array.ndim != 4 or array.dtype != np.uint8:
         raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); make the case again (--overwrite).")
     return array
@@ -82,7 +83,7 @@ def write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -
         image.SetSpacing((*header.spacing, 1.0))
         image.SetOrigin((*header.origin, 0.0))
         image.SetDirection(direction.ravel().tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    write_sitk(image, path)
 
 
 def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +26,7 @@ import pooch
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import class_locations, supervoxel_arrays
+from nnunetv2_supervoxel.files.aside import check_name, folder_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.image_folders import find_arrays
 from nnunetv2_supervoxel.files.supervoxel_folders import ARRAY_ENDING as ARRAY_ENDING
 from nnunetv2_supervoxel.files.supervoxel_folders import PROVENANCE_ENDING
@@ -71,6 +70,16 @@ def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> Non
             f"{there[-1]} is there already and wasn't made by generation, so it is left alone; choose another folder "
             "for the output, or move it away (--overwrite replaces it)."
         )
+
+
+def check_names(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> None:
+    """Refuse a case whose files can't have its name.
+
+    Raises:
+        UserError: the name is too long for the file system.
+    """
+    for path in paths_of(folder, case, ending):
+        check_name(path)
 
 
 def read_provenance(folder: Path | str, case: str) -> dict:
@@ -128,6 +137,7 @@ def rewrite_folder(folder: Path, processes: int) -> tuple[int, dict[str, str]]:
         UserError: there is no such folder, or no array in it.
     """
     cases = find_arrays(folder)
+    remove_leftovers(folder)
     failures = class_locations.rewrite_many({case: _array_and_locations(folder, case) for case in cases}, processes)
     return len(cases) - len(failures), failures
 
@@ -152,13 +162,13 @@ def write_case(
         patch_size: training patch (z, y, x) in voxels (or (y, x)), which shapes the chunks.
         ending: ".b2nd", or one of an image format (see `writable_ending`).
         header: geometry for an image format.
+
+    Raises:
+        NotWritableError: there is no room in the folder, or writing isn't allowed.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".{case}.writing-*"):  # of a run that was killed while it wrote this case
-        shutil.rmtree(leftover, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{case}.writing-", dir=folder))
-    try:
+    make_folder(folder)
+    with folder_aside(folder) as aside:
         if len(supervoxels) and ending == ARRAY_ENDING:
             array, locations = _array_and_locations(aside, case)
             supervoxel_arrays.write_array(array, supervoxels, patch_size)
@@ -174,8 +184,6 @@ def write_case(
         for end in _endings(ending):
             if _path(aside, case, end).exists():
                 os.replace(_path(aside, case, end), _path(folder, case, end))
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_case(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> None:

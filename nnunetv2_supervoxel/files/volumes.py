@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.files.nibabel_images import read_with_nibabel
 
 Normalisation = tuple[float, float]
 """Mean and standard deviation by which a channel was normalised: what is stored is (value - mean) / deviation."""
@@ -76,25 +77,27 @@ def read_image(path: Path, channels: Sequence[int]) -> Volume:
 
 
 def read_sitk(path: Path) -> sitk.Image:
-    """An image in any format that SimpleITK knows.
+    """An image in any format that SimpleITK or, for NIfTI and MGZ, nibabel knows.
 
     Raises:
-        UserError: the file is no image, or is damaged. That is checked here for NIfTI and GIPL: if such a file is
-            truncated, ITK gives zeros for the lost voxels.
+        UserError: the file is no image, is damaged, or is sheared. That voxels are missing is checked here for NIfTI
+            and GIPL: if such a file is truncated, ITK gives zeros for them.
     """
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path} is a link to a file that isn't there: {path.readlink()}.")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise UserError(f"{path} can't be read as an image ({last_line(error)}).") from error
-    needed = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+        if image := read_with_nibabel(path):
+            return image
+        raise UserError(f"{path} can't be read as an image: {_why_unreadable(path)} ({last_line(error)}).") from error
+    needed = voxel_bytes(image)
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         needed += int(float(image.GetMetaData("vox_offset")))
     elif name.endswith((".gipl", ".gipl.gz")):
         needed += 256  # its header
-    if name.endswith((".nii", ".gipl", ".gz")) and _count_bytes(path) < needed:
+    if name.endswith((".nii", ".gipl", ".gz")) and count_bytes(path) < needed:
         raise UserError(f"{path} is damaged: not all of its voxels are there; copy or download it again.")
     return image
 
@@ -117,7 +120,12 @@ def read_channels(paths: Sequence[Path]) -> list[sitk.Image]:
     return images
 
 
-def _count_bytes(path: Path) -> int:
+def voxel_bytes(image: sitk.Image) -> int:
+    """How many bytes the image's voxels take up in memory."""
+    return image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+
+
+def count_bytes(path: Path) -> int:
     """Length of a file, uncompressed if it is gzipped; 0 if the compressed data are damaged."""
     if path.suffix.lower() != ".gz":
         return path.stat().st_size
@@ -131,6 +139,17 @@ def _count_bytes(path: Path) -> int:
     return count
 
 
+def _why_unreadable(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        return f"{(error.strerror or str(error)).lower()}"
+    if empty:
+        return "the file is empty; copy or download it again"
+    return "it is damaged, or in a format that isn't known here; copy it again, or convert it"
+
+
 def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
     try:
         data = blosc2.open(str(path), mode="r")
@@ -140,7 +159,7 @@ def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path} can't be read as a Blosc2 array ({last_line(error)}).") from error
+        raise UserError(f"{path} can't be read as a Blosc2 array: {_why_unreadable(path)}.") from error
     return Volume(array, (1.0, 1.0, 1.0), path, normalised=(NOT_NORMALISED,) * len(channels))
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_supervoxel.config import GenerationConfig
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import NotWritableError, UserError
 from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files.aside import check_writable, remove_leftovers
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed
 from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
@@ -52,6 +53,14 @@ class Case:
     def is_done(self) -> bool:
         """Whether its supervoxels are there already, or it is known that there are none."""
         return supervoxel_files.is_done(self.target, self.name, self.ending)
+
+    def check_names(self) -> None:
+        """Refuse a name that its files can't have.
+
+        Raises:
+            UserError: it is too long.
+        """
+        supervoxel_files.check_names(self.target, self.name, self.ending)
 
     def check_target(self) -> None:
         """Refuse to take the place of files that generation didn't write.
@@ -180,6 +189,22 @@ def folder_cases(images: Path, output: Path, config: GenerationConfig) -> list[C
     ]
 
 
+def prepare_targets(cases: Sequence[Case], overwrite: bool) -> None:
+    """Before hours of work: try whether what is to be done can be written, and remove what killed runs left there.
+
+    Args:
+        cases: of one dataset or folder, whose supervoxels go into one folder.
+        overwrite: existing supervoxels are made anew.
+
+    Raises:
+        NotWritableError: nothing can be written where something is to be done.
+    """
+    for target in {case.target for case in cases}:
+        remove_leftovers(target)
+    if to_do := next((case for case in cases if overwrite or not case.is_done()), None):
+        check_writable(to_do.target)
+
+
 def do_case(
     case: Case,
     generator: SupervoxelGenerator,
@@ -187,7 +212,7 @@ def do_case(
     overwrite: bool = False,
     read: Callable[[Case], Volume] | None = None,
 ) -> CaseReport:
-    """Make and write a case's supervoxels, unless they are there already. A failure is reported, never raised.
+    """Make and write a case's supervoxels, unless they are there already. Its failure is reported, never raised.
 
     A signal that asks this process to end drops the case, unless its supervoxels are made and need only be written.
 
@@ -197,6 +222,9 @@ def do_case(
         made_by: the generator's provenance, which takes time to find out, and is the same for all cases.
         overwrite: make existing supervoxels anew.
         read: gives the case's volume; None: `case.read()`.
+
+    Raises:
+        NotWritableError: nothing can be written to its target, so that no other case there would fare better.
     """
     start = time.perf_counter()
     try:
@@ -204,10 +232,13 @@ def do_case(
             if case.is_done():
                 return report_kept(case.name, case.read_provenance(), made_by)
             case.check_target()
+        case.check_names()
         volume = case.read() if read is None else read(case)
         supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
         with not_stopping_yet():  # what took so long to make
             case.write(supervoxels, volume, made_by)
         return report_made(case.name, supervoxels, time.perf_counter() - start)
+    except NotWritableError:
+        raise
     except Exception as error:  # one bad case must not stop the others
         return report_failed(case.name, error, time.perf_counter() - start)

@@ -10,7 +10,7 @@ import torch
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
-from nnunetv2_supervoxel.runners.cases import dataset_cases, folder_cases
+from nnunetv2_supervoxel.runners.cases import dataset_cases, folder_cases, prepare_targets
 from nnunetv2_supervoxel.runners.reports import CaseReport
 from nnunetv2_supervoxel.runners.serial import run_serially
 
@@ -43,13 +43,16 @@ def generate_dataset(
         tell: gets each case's report as soon as it is there.
 
     Raises:
-        UserError: the dataset isn't preprocessed, or config, checkpoint or device are unfit. Never for a single case.
+        UserError: the dataset isn't preprocessed, nothing can be written (any more), or config, checkpoint or device
+            are unfit. Never for a single case.
     """
     located = locate_dataset(dataset, plans, configuration)
     config = generator.config if generator else config or GenerationConfig()
     cases = dataset_cases(located, config)
+    cases = cases[part_id::num_parts]
+    prepare_targets(cases, overwrite)
     generator = generator or SupervoxelGenerator(config, device)
-    return run_serially(cases[part_id::num_parts], generator, overwrite, located.folder.name, tell)
+    return run_serially(cases, generator, overwrite, located.folder.name, tell)
 
 
 def generate_folder(
@@ -79,10 +82,12 @@ def generate_folder(
         tell: gets each case's report as soon as it is there.
 
     Raises:
-        UserError: no image is found, they lie in `output`, or config, checkpoint or device are unfit. Never for a
-            single image.
+        UserError: no image is found, they lie in `output`, nothing can be written there (any more), or config,
+            checkpoint or device are unfit. Never for a single image.
     """
     config = generator.config if generator else config or GenerationConfig()
     cases = folder_cases(images, output, config)
+    cases = cases[part_id::num_parts]
+    prepare_targets(cases, overwrite)
     generator = generator or SupervoxelGenerator(config, device)
-    return run_serially(cases[part_id::num_parts], generator, overwrite, images.name, tell)
+    return run_serially(cases, generator, overwrite, images.name, tell)

@@ -29,6 +29,9 @@ def run_serially(
         overwrite: make existing supervoxels anew.
         title: of the progress bar.
         tell: gets each report as soon as it is there, so that those of a run that is ended early aren't lost.
+
+    Raises:
+        NotWritableError: nothing can be written to a case's target; the cases before are done.
     """
     reports, made_by = [], generator.provenance
     with Reader(cases, lambda case: not overwrite and case.is_done()) as reader:

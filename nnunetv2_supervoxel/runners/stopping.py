@@ -23,8 +23,11 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, signal: signal.Signals = signal.SIGINT) -> None:
-        super().__init__(signal.name)
+        super().__init__(signal)
         self.signal = signal
+
+    def __str__(self) -> str:
+        return self.signal.name
 
 
 @dataclass
@@ -57,13 +60,13 @@ def stopping_at_signals() -> Iterator[None]:
     ours = [one for one in signals if signal.getsignal(one) in (signal.SIG_DFL, signal.default_int_handler)]
     if threading.current_thread() is not threading.main_thread():
         ours = []
-    _wish = _Wish()
     before = {one: signal.signal(one, _handle) for one in ours}
     try:
         yield
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        _wish = _Wish()
 
 
 @contextmanager

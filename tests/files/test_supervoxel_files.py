@@ -96,13 +96,3 @@ def test_a_failure_while_writing_leaves_the_old_files(
     with pytest.raises(OSError, match="No space left"):
         supervoxel_files.write_case(tmp_path, "case", some_supervoxels(rng), {"run": 2})
     assert {path.name: read_sha(path) for path in tmp_path.iterdir()} == before
-
-
-def test_leftovers_of_a_killed_run_are_removed(
-    some_supervoxels: Make, tmp_path: Path, rng: np.random.Generator
-) -> None:
-    (tmp_path / ".case.writing-abc").mkdir()
-    (tmp_path / ".case.writing-abc" / "case.b2nd").write_bytes(b"half")
-    assert supervoxel_files.list_cases(tmp_path) == []
-    supervoxel_files.write_case(tmp_path, "case", some_supervoxels(rng), {})
-    assert sorted(os.listdir(tmp_path)) == ["case.b2nd", "case.json", "case.pkl"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet, UserError, generate_folder
+from nnunetv2_supervoxel.errors import NotWritableError
+from nnunetv2_supervoxel.files.owners import this_process
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
-from nnunetv2_supervoxel.runners.cases import Case, dataset_cases, do_case, folder_cases
+from nnunetv2_supervoxel.runners.cases import Case, dataset_cases, do_case, folder_cases, prepare_targets
 
 MADE_BY = {"config": GenerationConfig().model_dump(mode="json"), "checkpoints": {}}
 
@@ -79,3 +82,41 @@ def test_a_failure_is_reported(scans: Path, tmp_path: Path) -> None:
     report = do_case(other, bright_region, MADE_BY)
     assert report.status == "failed"
     assert "wasn't made by generation" in report.message
+
+
+def test_a_target_that_cant_be_written_is_told_before_any_model_is_loaded(scans: Path, tmp_path: Path) -> None:
+    config = GenerationConfig(sam1_checkpoint=str(tmp_path / "missing.pth"))
+    with pytest.raises(NotWritableError, match="Nothing can be written to /proc/supervoxels: "):
+        generate_folder(scans, Path("/proc/supervoxels"), config)
+    with pytest.raises(UserError, match=r"missing\.pth"):
+        generate_folder(scans, tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_all_is_done_nothing_needs_to_be_written(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = folder_cases(scans, tmp_path / "out", GenerationConfig())
+    for case in cases:
+        do_case(case, bright_region, MADE_BY)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: pytest.fail("tried to write"))
+    prepare_targets(cases, overwrite=False)
+    monkeypatch.undo()
+    (tmp_path / "out" / "a.nii.gz").unlink()
+    leftover = tmp_path / "out" / f".writing-{this_process().rpartition('.')[0]}.5-abc"  # of an earlier process
+    leftover.mkdir()
+    prepare_targets(cases, overwrite=False)
+    assert not leftover.exists()
+
+
+def test_names_that_are_too_long_are_told_before_the_case_is_made(scans: Path, tmp_path: Path) -> None:
+    longest = "x" * 251
+    shutil.copy(scans / "a.nii.gz", scans / "x.nii.gz")
+    image = sitk.ReadImage(str(scans / "x.nii.gz"))
+    sitk.WriteImage(image, str(scans / "x.nii"))
+    (scans / "x.nii").rename(scans / f"{longest}.nii")
+    (case,) = folder_cases(scans, tmp_path / "out", GenerationConfig(file_format=".nii"))
+    report = do_case(case, lambda *_: pytest.fail("was made"), MADE_BY, overwrite=True)
+    assert report.message == (
+        f"{tmp_path}/out/{longest}.json would be too long a name for the file system; shorten the case's name."
+    )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+import blosc2
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet
+from nnunetv2_supervoxel.errors import NotWritableError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.runners.cases import folder_cases
 from nnunetv2_supervoxel.runners.serial import run_serially
@@ -70,3 +76,54 @@ def test_a_signal_ends_a_run_between_cases_or_drops_the_case_in_hand(
     finished = ["a", "b"] if moment == "while a case is written" else ["a"]
     assert [report.case for report in reports] == finished
     assert sorted(os.listdir(tmp_path / "out")) == [f"{name}{end}" for name in finished for end in (".json", ".nii.gz")]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 800 KiB, where this user may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", str(folder)], check=False, capture_output=True
+        ).returncode
+    ):
+        pytest.skip("mounting a tmpfs is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".b2nd"])
+def test_a_full_disk_stops_the_run_and_keeps_what_is_done(ending: str, small_disk: Path, tmp_path: Path) -> None:
+    """Masks of noise take 120 kB and more, or 700 kB where they aren't compressed."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in "abcdefgh":
+        if ending == ".b2nd":
+            blosc2.asarray(np.zeros((2, 3, 4), np.float32), urlpath=str(images / f"{name}.b2nd"))
+        else:
+            sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.float32)), str(images / f"{name}{ending}"))
+    noise = SupervoxelSet.of_labels(np.random.default_rng(0).integers(0, 2, (20, 170, 210), np.uint8))
+    made = []
+
+    class Generator:
+        provenance: ClassVar[dict] = {"config": {}, "checkpoints": {}}
+
+        def __call__(self, array: np.ndarray, spacing: tuple[float, ...], name: str, *_: object) -> SupervoxelSet:
+            made.append(name)
+            return noise
+
+    cases = folder_cases(images, small_disk / "out", GenerationConfig(file_format=ending))
+    reports = []
+    with pytest.raises(NotWritableError, match="out: there is no space left; make room, then give the same command"):
+        run_serially(cases, Generator(), tell=reports.append)
+    done = [report.case for report in reports]
+    assert {report.status for report in reports} == {"made"}
+    assert 1 <= len(done) < 8
+    assert made == [*done, "abcdefgh"[len(done)]]  # no further case was made
+    assert {path.name.split(".")[0] for path in (small_disk / "out").iterdir()} == set(done)
+    for name in done:
+        path = small_disk / "out" / f"{name}{ending}"
+        masks = blosc2.open(str(path))[:] if ending == ".b2nd" else sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        np.testing.assert_array_equal(masks.reshape(noise.shape), noise.to_array()[0])

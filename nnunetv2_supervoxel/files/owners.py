@@ -1,0 +1,48 @@
+"""Which process something on disk belongs to, and whether that process has ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+
+import psutil
+
+
+def this_process() -> str:
+    """A name for this process that `has_ended` understands, on any machine: letters, digits, "_", "-" and ".".
+
+    It holds the host, its namespace of process IDs (containers can share a host's name, but not its processes), the
+    process ID, and the second in which the process began (IDs are used again).
+    """
+    pid = os.getpid()
+    return f"{_machine()}.{pid}.{_second_of_start(pid)}"
+
+
+def has_ended(owner: str) -> bool:
+    """Whether a process is known to have ended. Nothing is known of processes on other machines.
+
+    Args:
+        owner: from `this_process`, or any other text, of which nothing is known.
+    """
+    match = re.fullmatch(r"(.+)\.(\d+)\.(\d+)", owner)
+    if match is None or match[1] != _machine():
+        return False
+    try:
+        if psutil.Process(int(match[2])).status() == psutil.STATUS_ZOMBIE:
+            return True
+        return abs(_second_of_start(int(match[2])) - int(match[3])) > 2  # the clock may have been set meanwhile
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _machine() -> str:
+    try:
+        namespace = str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:  # no Linux
+        namespace = "0"
+    return f"{re.sub(r'[^A-Za-z0-9-]', '_', socket.gethostname())[:64]}.{namespace}"
+
+
+def _second_of_start(pid: int) -> int:
+    return int(psutil.Process(pid).create_time())
