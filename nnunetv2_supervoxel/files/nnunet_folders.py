@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunetv2_supervoxel.errors import UserError
@@ -33,18 +33,18 @@ def dataset_folder(dataset: str | int) -> Path:
         dataset: ID or name ("Dataset990_Demo").
 
     Raises:
-        UserError: the environment variable isn't set or names no folder, or nnU-Net knows no such dataset.
+        UserError: the environment variable isn't set or names no folder, or nnU-Net knows no such dataset, or several.
     """
     root = environment_folder("nnUNet_preprocessed")
     if not root.is_dir():
         raise UserError(f"The environment variable nnUNet_preprocessed says {root}, which is no folder.")
-    try:
-        return root / maybe_convert_to_dataset_name(dataset)
-    except (RuntimeError, ValueError) as error:
+    name = _dataset_name(dataset)
+    if name is None:
         raise UserError(
             f"There is no dataset {dataset} in {root}; "
             f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
-        ) from error
+        )
+    return root / name
 
 
 def read_plans(folder: Path, plans: str, configuration: str) -> dict:
@@ -102,15 +102,33 @@ def trained_checkpoint(
         UserError: the environment variable isn't set, or nothing was trained under these names.
     """
     environment_folder("nnUNet_results")  # raises if it isn't set
-    try:
-        path = Path(get_output_folder(dataset, trainer, plans, configuration, fold)) / name
-    except (RuntimeError, TypeError, ValueError) as error:
+    known = _dataset_name(dataset)
+    if known is None:
         raise UserError(
             f"Dataset {dataset} isn't known to nnU-Net: nnUNet_raw, nnUNet_preprocessed and nnUNet_results have no "
             "dataset with that number or name."
-        ) from error
+        )
+    path = Path(get_output_folder(known, trainer, plans, configuration, fold)) / name
     if not path.is_file():
         there = sorted(folder.name for folder in path.parents[2].glob("*__*__*"))
         trained = f" (trained there: {', '.join(there)})" if there else ""
         raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer{trained}.")
     return path
+
+
+def _dataset_name(dataset: str | int) -> str | None:
+    """ "Dataset990_Demo" of 990, or the name itself. None if none of nnU-Net's folders has a dataset with that number.
+
+    Raises:
+        UserError: several have it.
+    """
+    if str(dataset).startswith("Dataset"):
+        return str(dataset)
+    if not str(dataset).isdecimal():
+        return None
+    names = sorted(find_candidate_datasets(int(dataset)))
+    if len(names) > 1:
+        raise UserError(
+            f"Several datasets have the number {dataset}: {', '.join(names)}; give the name instead, or renumber one."
+        )
+    return str(names[0]) if names else None

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
+import blosc2
+import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError, last_line
@@ -74,12 +76,15 @@ def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty; run nnUNetv2_plan_and_preprocess for this dataset first.")
     try:
-        return infer_dataset_class(str(folder))(str(folder))
+        dataset = infer_dataset_class(str(folder))(str(folder))
     except (AssertionError, KeyError) as error:
         raise UserError(
             f"{folder} isn't a folder of preprocessed cases that nnU-Net can read: it must hold .b2nd and .pkl files "
             "only (or .npz and .pkl); remove what doesn't belong there."
         ) from error
+    # macOS leaves hidden companions ("._case.b2nd") beside files that it copies; nnU-Net takes them for cases.
+    dataset.identifiers = [case for case in dataset.identifiers if not case.startswith(".")]
+    return dataset
 
 
 def read_preprocessed(
@@ -89,7 +94,7 @@ def read_preprocessed(
     spacing: Sequence[float],
     normalised: tuple[Normalisation, ...] | None = None,
 ) -> Volume:
-    """One case of a preprocessed dataset.
+    """The image of one case of a preprocessed dataset. nnU-Net's pickle, which could run code, isn't opened.
 
     Args:
         dataset: from `open_preprocessed`.
@@ -104,12 +109,14 @@ def read_preprocessed(
     source = Path(dataset.source_folder) / case
     z, y, x = spacing
     try:
-        data = dataset.load_case(case)[0]
+        data = _open_image(dataset, case)
         return Volume(take_channels(data, channels, source), (z, y, x), source, normalised=normalised)
     except UserError:
         raise
-    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
-        raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+    except Exception as error:  # blosc2 and numpy each fail in their own way on damaged files
+        raise UserError(
+            f"{source} can't be read: its image is missing or damaged; preprocess the dataset again."
+        ) from error
 
 
 def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str, Any]]:
@@ -132,6 +139,16 @@ def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str
         source = Path(dataset.source_folder) / case
         raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
     return image, segmentation, properties
+
+
+def _open_image(dataset: nnUNetBaseDataset, case: str) -> Any:
+    """The image (c, z, y, x) of a case, indexed lazily where its file allows that."""
+    path = Path(dataset.source_folder) / case
+    if isinstance(dataset, nnUNetDatasetBlosc2):
+        return blosc2.open(urlpath=f"{path}.b2nd", mode="r", dparams={"nthreads": 1}, **dataset.mmap_kwargs)
+    if Path(f"{path}.npy").is_file():
+        return np.load(f"{path}.npy", mmap_mode="r")
+    return np.load(f"{path}.npz")["data"]
 
 
 def count_image_channels(dataset_json: dict) -> int:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
@@ -31,10 +28,12 @@ def open_further_dataset(
         UserError: there is no such dataset, plans or configuration; another number of channels; no supervoxels.
     """
     try:
-        folder = Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(name_or_id)
+        folder = dataset_folder(name_or_id)
         plans_manager = PlansManager(load_json(str(folder / f"{plans_name}.json")))
         identifier = plans_manager.get_configuration(configuration).data_identifier
         channels = count_image_channels(load_json(str(folder / "dataset.json")))
+    except UserError as error:
+        raise UserError(f"The training config names dataset {name_or_id}: {error}") from error
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         raise UserError(
             f"The training config names dataset {name_or_id}, but it isn't preprocessed with plans '{plans_name}' and "

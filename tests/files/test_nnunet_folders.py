@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, environment_folder
+from nnunetv2_supervoxel.files.nnunet_folders import (
+    data_identifier,
+    dataset_folder,
+    environment_folder,
+    trained_checkpoint,
+)
 
 
 @pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])
@@ -33,6 +38,19 @@ def test_a_dataset_is_found_by_its_id_or_name(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="which is no folder"):
         dataset_folder(123)
+
+
+def test_several_datasets_with_one_number_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also if each lies in another of nnU-Net's folders, as nnU-Net refuses that."""
+    for variable, name in (("nnUNet_raw", "One"), ("nnUNet_preprocessed", "Two"), ("nnUNet_results", "Two")):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+        (tmp_path / variable / f"Dataset004_{name}").mkdir(parents=True)
+    told = "Several datasets have the number 4: Dataset004_One, Dataset004_Two; give the name instead"
+    with pytest.raises(UserError, match=told):
+        dataset_folder(4)
+    with pytest.raises(UserError, match=told):
+        trained_checkpoint("4", "trainer", "plans", "3d_fullres", "0")
+    assert dataset_folder("Dataset004_Two") == tmp_path / "nnUNet_preprocessed" / "Dataset004_Two"
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -124,3 +124,15 @@ def test_files_named_like_channels_are_channels(scans, nnunet_folders):
     description = json.loads((folder / "dataset.json").read_text())
     assert description["channel_names"] == {"0": "image_0", "1": "image_1"}
     assert description["numTraining"] == 3
+
+
+def test_names_that_nnunet_takes_for_segmentations_are_left_out(scans, nnunet_folders, monkeypatch, tmp_path):
+    """nnU-Net's preprocessing would write the segmentation of scan0 and the image of scan0_seg into one file."""
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    shutil.copy(scans / "scan2.nii.gz", scans / "scan0_seg.nii.gz")
+    shutil.copy(scans / "scan2.nii.gz", scans / "._scan2.nii.gz")  # macOS leaves such files, which are no cases
+    folder, done, failures = import_images(scans, 7)
+    assert done == 3
+    assert list(failures) == ["scan0_seg"]
+    assert "could replace that of 'scan0'; rename the image, or leave it out." in failures["scan0_seg"]
+    assert sorted(path.name for path in (folder / "labelsTr").iterdir()) == [f"scan{i}.nii.gz" for i in range(3)]

@@ -330,7 +330,7 @@ def test_further_datasets_are_drawn_from(make_trainer, prompt_training, prompt_d
     with pytest.raises(UserError, match=r"996, whose images have 2 channel\(s\)"):
         make_trainer().get_dataloaders()
     shutil.rmtree(other)
-    with pytest.raises(UserError, match="names dataset 996, but it isn't preprocessed"):
+    with pytest.raises(UserError, match="names dataset 996: There is no dataset 996"):
         make_trainer().get_dataloaders()
 
 
