@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -56,3 +58,11 @@ def last_line(error: Exception) -> str:
         return type(error).__name__
     line = re.sub(r"^\w*::?ERROR: |^ITK ERROR: (\w+\(0x[0-9a-f]+\): )?|\(?0x[0-9a-f]{6,}\)?", "", lines[-1])
     return line.rstrip(".")[:200]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ ", did you mean 'liver'?", with the known words that are as good as the nearest; nothing if none is near."""
+    nearest = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
+    ratios = [round(difflib.SequenceMatcher(None, other, word).ratio(), 3) for other in nearest]
+    best = sorted(f"'{other}'" for other, ratio in zip(nearest, ratios, strict=True) if ratio == ratios[0])
+    return f", did you mean {' or '.join(best)}?" if best else ""

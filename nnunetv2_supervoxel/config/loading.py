@@ -10,12 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from nnunetv2_supervoxel.config.base import ITEMS, Config
 from nnunetv2_supervoxel.config.training import PretrainingConfig, PromptTrainingConfig
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, did_you_mean
 from nnunetv2_supervoxel.package_data import package_folder
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 _FOR_TRAINING = {PromptTrainingConfig.name, PretrainingConfig.name}  # all other templates are for generation
+_FEW = 6  # keys, as objectives have; a message can list so many
 
 
 def find_config(name_or_path: str, what_for: str = "generation") -> Path:
@@ -82,11 +83,8 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     findings = error.errors()
-    unknown = [f"'{finding['loc'][0]}'" for finding in findings if finding["type"] == "extra_forbidden"]
-    parts = []
-    if unknown:
-        known = ", ".join(config_class.model_fields)
-        parts.append(f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)} (known: {known})")
+    unknown = [str(finding["loc"][0]) for finding in findings if finding["type"] == "extra_forbidden"]
+    parts = [_explain_unknown(unknown, list(config_class.model_fields))] if unknown else []
     for finding in findings:
         # If a list has a wrong item, pydantic also reports that the list is too short without it.
         inside = any(
@@ -101,3 +99,10 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
         problem = finding["msg"].removeprefix("Value error, ")
         parts.append(f"'{key}' is {finding['input']!r}: {problem[0].lower()}{problem[1:]}")
     return "; ".join(parts)
+
+
+def _explain_unknown(keys: list[str], known: list[str]) -> str:
+    """That keys aren't known, which may be meant, and where all of them are listed."""
+    named = [f"'{key}'{did_you_mean(key, known)}" for key in keys]
+    listed = f"known: {', '.join(known)}" if len(known) <= _FEW else "the README's tables of settings list all keys"
+    return f"unknown key{'s' if len(keys) > 1 else ''} {'; '.join(named)} ({listed})"

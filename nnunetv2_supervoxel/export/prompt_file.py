@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, did_you_mean
 
 Position = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 Space = Literal["voxel", "lps", "ras"]
@@ -100,6 +100,17 @@ class PromptFile(_Strict):
         return cases
 
 
+_KEYS = {
+    kind: list(model.model_fields)
+    for kind, model in (
+        ("point", PointPrompt),
+        ("box", BoxPrompt),
+        ("scribble", ScribblePrompt),
+        ("lasso", LassoPrompt),
+    )
+}
+
+
 def load_prompts(path: Path) -> PromptFile:
     """Read and check a file of prompts.
 
@@ -115,11 +126,15 @@ def load_prompts(path: Path) -> PromptFile:
 
 
 def _in_plain_words(error: ValidationError) -> str:
-    """pydantic's first finding, and where it is."""
-    first = error.errors()[0]
+    """pydantic's first finding, or an unknown key, which can cause others; and where it is."""
+    first = next((one for one in error.errors() if one["type"] == "extra_forbidden"), error.errors()[0])
     where, what = first["loc"], first["msg"]
     if first["type"] == "string_pattern_mismatch":
         where, what = where[:-1], "a name is made of letters, digits, '_', '-' and '.'"
     elif first["type"] == "missing" and isinstance(where[-1], int):
         where, what = where[:-1], "a position is three numbers, x, y and z"
+    elif first["type"] == "extra_forbidden":
+        *where, key = where
+        known = _KEYS[where[-1]] if where else PromptFile.model_fields
+        what = f"unknown key '{key}'{did_you_mean(str(key), known)} (known: {', '.join(known)})"
     return f"{' > '.join(map(str, where)) or 'the file'}: {what}"

@@ -126,6 +126,11 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2]}]}}}, "position: a position is three numbers"),
         ({"cases": {"a": {"b": [{"type": "pint", "position": [1, 2, 3]}]}}}, "pint"),
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "sign": 1}]}}}, "sign"),
+        (
+            {"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "positve": False}]}}},
+            "a > b > 0 > point: unknown key 'positve', did you mean 'positive'? (known: type, position, positive)",
+        ),
+        ({"case": {}}, "the file: unknown key 'case', did you mean 'cases'? (known: space, cases)"),
         ({"space": "mm", "cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3]}]}}}, "space"),
     ],
 )
