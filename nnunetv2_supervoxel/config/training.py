@@ -115,7 +115,7 @@ class PretrainingConfig(TrainingConfig):
     name = "pretraining"
 
     objective: str = "naming"
-    """What the network learns: naming (the class of every supervoxel, without prompts)."""
+    """What the network learns: naming (the class of every supervoxel) or in_context (find it in another view)."""
 
     objective_settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of the objective, by name. The README has a table for each objective."""

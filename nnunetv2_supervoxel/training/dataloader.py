@@ -126,7 +126,7 @@ class PromptDataLoader(DataLoader):
             shift = rng.uniform(-self.max_shift, self.max_shift, 3) * self.final_patch_size
             middle = [index + int(offset) for index, offset in zip(drawn.centre, shift, strict=True)]
             bounds = patch_bounds(middle, case.shape, self.patch_size, self.final_patch_size)
-            return Place(which, case, bounds, case.target_patch(drawn, bounds), self.final_patch_size)
+            return Place(which, case, bounds, case.target_patch(drawn, bounds), self.final_patch_size, rng)
         except Exception as error:  # one bad case must not end a training of a week
             self._avoid(which, name, error)
             return None

@@ -23,4 +23,4 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
 
 def zero_of(tensors: Iterable[torch.Tensor]) -> torch.Tensor | int:
     """0, with a gradient for all tensors. DDP needs a gradient for every weight in every step."""
-    return sum(tensor[:0].sum() for tensor in tensors)
+    return sum(tensor.flatten()[:0].sum() for tensor in tensors)

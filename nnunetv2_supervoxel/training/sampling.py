@@ -27,6 +27,7 @@ class Place:
         bounds: of the patch, as read for augmentation.
         target: boolean (*patch), the object.
         final_patch_size: (z, y, x) in voxels, the part in the middle that augmentation leaves.
+        rng: draws whatever else a sampler needs.
     """
 
     dataset: int
@@ -34,6 +35,7 @@ class Place:
     bounds: Bounds
     target: np.ndarray
     final_patch_size: tuple[int, ...]
+    rng: np.random.Generator
 
     @cached_property
     def voxels(self) -> int:

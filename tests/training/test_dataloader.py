@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
 from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
+from nnunetv2_supervoxel.training.objectives.in_context import InContextSettings, TwoViewsSampler
 from nnunetv2_supervoxel.training.objectives.naming import ClassSampler
 from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, UNKNOWN, make_classes
 
@@ -329,6 +330,27 @@ def test_there_are_no_classes_of_nothing(folders):
         (folders[1] / f"{case}.pkl").write_bytes(pickle.dumps(rows))
     with pytest.raises(UserError, match="are empty"):
         make_classes([PromptDataset(*folders)], 24)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_both_views_show_the_same_supervoxels(folders, shift):
+    sampler = TwoViewsSampler(InContextSettings(masks=4, view_shift=shift))
+    moved = []
+    for seed in range(8):
+        settings = {"sampler": sampler, "min_target_voxels": 5, "rng": np.random.default_rng(seed)}
+        batch = next(loader(folders, **settings, patch_size=(14, 18, 26), final_patch_size=(12, 16, 22)))
+        assert batch["data"].shape == (2, 2, 2, 14, 18, 26)
+        assert batch["masks"].shape == (2, 2, 4, 14, 18, 26)
+        for views, masks in zip(batch["data"].numpy(), batch["masks"].numpy() > 0, strict=True):
+            seen = [[object_of(views[i], mask) for mask in masks[i] if mask.any()] for i in (0, 1)]
+            assert seen[0]
+            assert len(set(seen[0])) == len(seen[0])
+            assert set(seen[0]) == set(seen[1]) or shift
+            for first, second in zip(masks[0], masks[1], strict=True):
+                if first.any() and second.any():
+                    assert object_of(views[0], first) == object_of(views[1], second)
+            moved.append(not np.array_equal(views[0], views[1]))
+    assert any(moved) == bool(shift)
 
 
 def test_nnunets_augmentation_moves_image_and_supervoxels_alike(folders):

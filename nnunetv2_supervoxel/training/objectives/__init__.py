@@ -13,6 +13,7 @@ from nnunetv2_supervoxel.training.objectives.base import Objective
 # By the name in the config: module here, and class.
 OBJECTIVES = {
     "naming": "naming.Naming",
+    "in_context": "in_context.InContext",
 }
 
 
