@@ -1,10 +1,11 @@
-"""Show what generation made of a preprocessed dataset: a table, and a picture with overlays."""
+"""Show what generation made of a preprocessed dataset: a table, and a picture of the supervoxels' outlines."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
@@ -48,7 +50,7 @@ def print_table(report: Path) -> None:
 
 
 def draw(images: Path, supervoxels: Path, picture: Path) -> None:
-    """One row per case: the keyframe slice bare, and with overlays in all three orientations through it."""
+    """One row per case: the keyframe slice bare, then slices of all three orientations with supervoxels outlined."""
     cases = supervoxel_files.list_cases(supervoxels)
     if not cases:
         raise SystemExit(f"{supervoxels} holds no supervoxels yet.")
@@ -57,28 +59,57 @@ def draw(images: Path, supervoxels: Path, picture: Path) -> None:
     for row, case in zip(axes, cases, strict=True):
         image = np.asarray(dataset.load_case(case)[0][0])
         masks = supervoxel_files.open_array(supervoxels, case)[:] > 0
-        keyframe = supervoxel_files.read_provenance(supervoxels, case)["supervoxels"][0]["keyframe"]
-        centre = [keyframe, *(int(np.median(where)) for where in np.nonzero(masks.any(0))[1:])]
-        low, high = np.percentile(image, (0.5, 99.5))
-        row[0].imshow(image[keyframe], cmap="gray", vmin=low, vmax=high, origin="lower")
-        row[0].set_title(f"{case}, slice {keyframe}", color="white")
-        for axis, panel in enumerate(row[1:]):
-            panel.imshow(np.take(image, centre[axis], axis), cmap="gray", vmin=low, vmax=high, origin="lower")
-            panel.imshow(overlay(np.take(masks, centre[axis], axis + 1)), origin="lower")
-            panel.set_title(f"{len(masks)} supervoxels, axis {axis}", color="white")
-    for panel in axes.ravel():
-        panel.axis("off")
+        made = supervoxel_files.read_provenance(supervoxels, case)["supervoxels"]
+        keyframes = {(supervoxel["axis"], supervoxel["keyframe"]) for supervoxel in made}
+        draw_case(row, case, image, masks, keyframes)
     figure.tight_layout()
     figure.savefig(picture, dpi=80, facecolor="black")
 
 
-def overlay(masks: np.ndarray) -> np.ndarray:
-    """Masks (n, h, w) as RGBA (h, w, 4), larger ones first so that smaller ones stay visible."""
-    colours = plt.get_cmap("tab20")(np.arange(len(masks)) % 20)
-    picture = np.zeros((*masks.shape[1:], 4))
-    for i in np.argsort(-masks.sum((1, 2))):
-        picture[masks[i]] = (*colours[i][:3], 0.55)
-    return picture
+def draw_case(
+    panels: Sequence[Axes], case: str, image: np.ndarray, masks: np.ndarray, keyframes: set[tuple[int, int]]
+) -> None:
+    """Four panels of a case.
+
+    Args:
+        panels: the first shows a keyframe bare, the others axes 0 to 2.
+        case: its name.
+        image: (z, y, x).
+        masks: boolean (n, z, y, x).
+        keyframes: axis and slice of each.
+    """
+    axis, keyframe = min(keyframes)
+    shown = [int(np.median(where)) for where in np.nonzero(masks.any(0))]
+    shown[axis] = keyframe
+    low, high = np.percentile(image, (0.5, 99.5))
+    for number, panel in enumerate(panels):
+        along = axis if number == 0 else number - 1
+        panel.imshow(np.take(image, shown[along], along), cmap="gray", vmin=low, vmax=high, origin="lower")
+        panel.set_xticks([])
+        panel.set_yticks([])
+    panels[0].set_title(f"{case}, slice {keyframe}", color="white")
+    for along, panel in enumerate(panels[1:]):
+        outline(panel, np.take(masks, shown[along], along + 1))
+        mark(panel, along, keyframes)
+        seen = "keyframe" if (along, shown[along]) in keyframes else f"axis {along}, slice {shown[along]}"
+        panel.set_title(f"{len(masks)} supervoxels, {seen}", color="white")
+
+
+def outline(panel: Axes, masks: np.ndarray) -> None:
+    """The contours of masks (n, h, w), each in a colour of its own."""
+    for number, mask in enumerate(masks):
+        if mask.any():
+            panel.contour(mask, levels=[0.5], colors=[plt.get_cmap("tab20")(number % 20)])
+
+
+def mark(panel: Axes, axis: int, keyframes: set[tuple[int, int]]) -> None:
+    """Dashed lines where keyframe slices cross the slice that a panel shows, which is one along `axis`."""
+    rows, columns = (other for other in range(3) if other != axis)
+    for of, keyframe in keyframes:
+        if of == rows:
+            panel.axhline(keyframe, color="yellow", linestyle="--", linewidth=1)
+        elif of == columns:
+            panel.axvline(keyframe, color="yellow", linestyle="--", linewidth=1)
 
 
 if __name__ == "__main__":
