@@ -141,6 +141,26 @@ def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str
     return image, segmentation, properties
 
 
+def read_shape(dataset: nnUNetBaseDataset, case: str) -> tuple[int, int, int]:
+    """Shape (z, y, x) in voxels of a preprocessed case. nnU-Net's pickle isn't opened.
+
+    Args:
+        dataset: from `open_preprocessed`.
+        case: its identifier.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        _, z, y, x = _open_image(dataset, case).shape
+    except Exception as error:  # blosc2 and numpy each fail in their own way on damaged files
+        source = Path(dataset.source_folder) / case
+        raise UserError(
+            f"{source} can't be read: its image is missing or damaged; preprocess the dataset again."
+        ) from error
+    return z, y, x
+
+
 def _open_image(dataset: nnUNetBaseDataset, case: str) -> Any:
     """The image (c, z, y, x) of a case, indexed lazily where its file allows that."""
     path = Path(dataset.source_folder) / case

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, open_case
+from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_shape
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
 from nnunetv2_supervoxel.quality.contract import Fault, Remedy, check_case
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
@@ -78,12 +78,12 @@ def _verify_case(folder: Path, case: str, located: PreprocessedDataset, repair: 
     faults: list[Fault] = []
     outcome: Outcome = "wrong"
     try:
-        z, y, x = open_case(located.cases, case)[0].shape[1:]
-        faults += check_case(folder, case, (z, y, x))
+        shape = read_shape(located.cases, case)
+        faults += check_case(folder, case, shape)
         if not faults:
             outcome = "sound"
         elif repair:
-            outcome = _repair(folder, case, (z, y, x), located.patch_size, {fault.remedy for fault in faults})
+            outcome = _repair(folder, case, shape, located.patch_size, {fault.remedy for fault in faults})
     except UserError as error:
         faults.append(Fault(str(error), Remedy.NONE))
     except Exception as error:  # one bad case must not stop the others

@@ -14,6 +14,7 @@ COMMANDS = (
     "SuperVoxel_save_fg_location",
     "nnUNetv2_supervoxel_download_checkpoints",
     "nnUNetv2_supervoxel_verify",
+    "nnUNetv2_supervoxel_to_nifti",
     "nnUNetv2_supervoxel_trainers",
 )
 

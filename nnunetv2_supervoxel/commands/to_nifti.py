@@ -1,0 +1,68 @@
+"""`nnUNetv2_supervoxel_to_nifti`: supervoxels in the geometry of the original images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
+from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset, find_supervoxels
+from nnunetv2_supervoxel.threads_and_heap import share_machine
+
+
+@entry_point
+def main() -> int:
+    arguments = _parse()
+    # Mistakes are reported before anything heavy is imported.
+    found = find_supervoxels(arguments.d, arguments.p, arguments.c)
+    found.check_output(arguments.o)
+    cases = _chosen(found, arguments.cases)
+    share_machine()
+
+    from nnunetv2_supervoxel.export.to_nifti import write_supervoxels
+
+    written = write_supervoxels(found, arguments.o, cases, arguments.flatten, arguments.overwrite)
+    small = f"; {written.vanished} supervoxels are too small to have a voxel there" if written.vanished else ""
+    return finish(
+        written.failures,
+        f"{len(cases)} cases: {written.cases} written to {arguments.o}, {written.empty} without supervoxels, "
+        f"{len(written.failures)} failed{small}.",
+    )
+
+
+def _chosen(found: SupervoxelDataset, wanted: list[str] | None) -> list[str]:
+    """The cases on the command line, each once, or else all.
+
+    Raises:
+        UserError: one of them has no supervoxels.
+    """
+    cases = list(dict.fromkeys(wanted or found.cases))
+    if unknown := [case for case in cases if case not in found.cases]:
+        raise UserError(
+            f"There are no supervoxels of case '{unknown[0]}' in {found.supervoxels}; "
+            f"cases are called as there, for example '{found.cases[0]}'."
+        )
+    return cases
+
+
+def _parse() -> argparse.Namespace:
+    parser = make_parser(
+        "Write supervoxels in the geometry of the original images, so that they open over the original scan: nnU-Net's "
+        "crop, resampling and order of axes are undone. OUT/CASE.nii.gz has one volume per supervoxel (4D, 0 and 1).",
+        "example: nnUNetv2_supervoxel_to_nifti -d 4 -o supervoxels_to_look_at -cases hippocampus_001 --flatten",
+    )
+    parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset")
+    parser.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for the files")
+    add_plans_and_configuration(parser)
+    parser.add_argument("-cases", nargs="+", metavar="CASE", help="only these (default: all with supervoxels)")
+    parser.add_argument(
+        "--flatten",
+        action="store_true",
+        help="write one label map (3D) instead: the first supervoxel is 1, the second 2, ...; where they overlap, "
+        "the smaller one is seen",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    return parser.parse_args()
