@@ -138,6 +138,11 @@ def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str
     except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
         source = Path(dataset.source_folder) / case
         raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+    if not isinstance(properties, dict):
+        raise UserError(
+            f"{dataset.source_folder}/{case}.pkl holds a {type(properties).__name__}, not what nnU-Net's preprocessing "
+            "writes; preprocess the dataset again."
+        )
     return image, segmentation, properties
 
 

@@ -33,7 +33,9 @@ def open_array(path: Path) -> blosc2.NDArray:
         mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
         array = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapped)
     except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
-        raise UserError(f"{path} is missing or damaged; make the case again (--overwrite).") from error
+        raise UserError(
+            f"{path} can't be opened: it is missing or damaged; make the case again (--overwrite)."
+        ) from error
     if not isinstance(array, blosc2.NDArray) or array.ndim != 4 or array.dtype != np.uint8:
         raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); make the case again (--overwrite).")
     return array

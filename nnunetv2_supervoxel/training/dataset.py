@@ -12,7 +12,7 @@ import cc3d
 import numpy as np
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.files.preprocessed import open_preprocessed
+from nnunetv2_supervoxel.files.preprocessed import open_case, open_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import list_cases, open_array, read_locations
 
 LabelUse = Literal["never", "instead", "also"]
@@ -120,7 +120,7 @@ class PromptDataset:
             supervoxels; or "also", always.
 
     Raises:
-        UserError: no case has what is needed, or nnU-Net can't read the preprocessed folder.
+        UserError: no case has what is needed, all supervoxels are empty, or nnU-Net can't read the preprocessed folder.
     """
 
     def __init__(
@@ -143,6 +143,8 @@ class PromptDataset:
             usable |= {case for case in wanted if case not in present and self._has_labels(case)}
         self.identifiers = [case for case in wanted if case in usable]
         self._complain(wanted, damaged, "supervoxels or labels" if labels_do else "supervoxels", remedy)
+        if labels != "also" and usable == self._with_supervoxels and all(self._is_empty(case) for case in usable):
+            raise UserError(f"All supervoxels in {self.supervoxel_folder} are empty; {remedy}, with --overwrite.")
 
     def _complain(self, wanted: Sequence[str], damaged: dict[str, str], needed: str, remedy: str) -> None:
         """Warn of cases that are left out.
@@ -207,13 +209,23 @@ class PromptDataset:
         Raises:
             UserError: files are missing or damaged.
         """
-        try:
-            image, segmentation, _, properties = self._preprocessed.load_case(case)
-            return image, segmentation, properties.get("class_locations", {})
-        except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+        image, segmentation, properties = open_case(self._preprocessed, case)
+        locations = properties.get("class_locations", {})
+        if not isinstance(locations, dict) or not all(
+            isinstance(rows, (list, np.ndarray)) for rows in locations.values()
+        ):
             raise UserError(
-                f"{case} in {self._preprocessed.source_folder} can't be read ({error}); preprocess the dataset again."
-            ) from error
+                f"{self._preprocessed.source_folder}/{case}.pkl holds no class locations as nnU-Net's preprocessing "
+                "writes them; preprocess the dataset again."
+            )
+        return image, segmentation, locations
+
+    def _is_empty(self, case: str) -> bool:
+        """Whether no supervoxel has a voxel. False also if that can't be read: who draws the case says why."""
+        try:
+            return not _visible_keys(read_locations(self.supervoxel_folder, case))
+        except UserError:
+            return False
 
     def _has_labels(self, case: str) -> bool:
         """Whether a real label has a voxel. Also False if the case can't be read."""
