@@ -29,7 +29,9 @@ def main() -> int:
         for fault in case.faults:
             print(f"{case.case}: {case.outcome}: {fault}", file=sys.stderr)
     for name in verified.strays:
-        print(f"Note: {found.supervoxels / name} belongs to no preprocessed case; it is left alone.", file=sys.stderr)
+        hidden = "comes from a run that was stopped, or is at work"
+        why = hidden if name.startswith(".") else "belongs to no preprocessed case"
+        print(f"Note: {found.supervoxels / name} {why}; it is left alone.", file=sys.stderr)
     return _sum_up(verified, arguments.d)
 
 

@@ -76,4 +76,4 @@ class OriginalGeometry:
             What was written. Its voxels are read when they are asked for.
         """
         self._writer.write_seg(labels, str(path), self._properties)
-        return nib.Nifti1Image.load(path)
+        return nib.Nifti1Image.from_filename(path)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files.aside import remove_leftovers
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_shape
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
 from nnunetv2_supervoxel.quality.contract import Fault, Remedy, check_case
@@ -53,12 +54,15 @@ def verify_dataset(found: SupervoxelDataset, repair: bool = False) -> Verificati
 
     Args:
         found: from `find_supervoxels`.
-        repair: write files anew from what is sound in them, and remove those of which that isn't possible.
+        repair: write files anew from what is sound in them, and remove those of which that isn't possible; remove what
+            killed runs left, too.
 
     Raises:
         UserError: nnU-Net can't read the preprocessed dataset. Never for a single case.
     """
     located = locate_dataset(found.name, found.plans, found.configuration)
+    if repair:
+        remove_leftovers(found.supervoxels)
     preprocessed = set(located.cases.identifiers)
     strays = find_strays(found.supervoxels, preprocessed)
     tried = [case for case in found.cases if case in preprocessed]

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2_supervoxel import SupervoxelSet
 from nnunetv2_supervoxel.commands.verify import main
 from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.files.owners import this_process
 
 SHAPE = (12, 20, 31)
 PATCH = (8, 16, 16)
@@ -45,7 +47,8 @@ def supervoxels_of(case: str) -> SupervoxelSet:
     labels = np.kron(np.arange(1, 13).reshape(2, 2, 3), np.ones((6, 10, 11), int))[:, :, :31]
     labels[rng.random(SHAPE) < 0.3] = 0
     whole = SupervoxelSet.of_labels(labels)
-    supervoxels = () if case == "empty" else whole.supervoxels
+    scores = {"predicted_iou": 0.9, "stability_score": 0.8, "consistency": 0.7}
+    supervoxels = () if case == "empty" else tuple(replace(one, **scores) for one in whole.supervoxels)
     return SupervoxelSet(SHAPE, supervoxels, (2.5, 0.7, 0.9), (f"note of {case}",), {"too small": 3})
 
 
@@ -86,6 +89,7 @@ def damage(folder: Path) -> None:
     (folder / "lost.b2nd").unlink()
     (folder / "unreadable.json").write_text("{")
     (folder / ".sound.writing-abc").mkdir()
+    (folder / f".writing-{this_process().rsplit('.', 1)[0]}.1-abc").mkdir()  # of a process with our ID, long ago
     (folder / "notes.txt").touch()
     supervoxel_files.write_case(folder, "other", supervoxels_of("sound"), {}, PATCH)
 
@@ -112,7 +116,9 @@ def test_what_is_wrong_is_listed_and_mended_if_wanted(folder: Path, verify: Call
     assert "changed: wrong: supervoxels 4 have another number of voxels than the JSON says" in told
     notes = [line for line in err.splitlines() if line.startswith("Note: ")]
     strays = [".sound.writing-abc", "notes.txt", "other.b2nd", "other.json", "other.pkl"]
-    assert [Path(line.split()[1]).name for line in notes] == strays
+    named = [Path(line.split()[1]).name for line in notes]
+    assert [name for name in named if not name.startswith(".writing-")] == strays
+    assert len(named) == len(strays) + 1
     assert sorted(path.name for path in folder.iterdir()) == damaged
 
     code, out, err = verify("--repair")
@@ -120,6 +126,7 @@ def test_what_is_wrong_is_listed_and_mended_if_wanted(folder: Path, verify: Call
     assert "5 cases: 2 sound, 1 repaired, 2 removed, 0 wrong" in out
     assert "Next: nnUNetv2_supervoxel_generate -d 993" in out
     assert "changed: repaired: the array isn't the one that generation wrote" in err
+    assert [path.name for path in folder.glob(".*")] == [".sound.writing-abc"]  # nobody knows if that run lives
     for name in (".sound.writing-abc", "notes.txt"):
         assert (folder / name).exists()
         shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
@@ -141,5 +148,15 @@ def test_a_preprocessed_case_that_cannot_be_read_is_no_reason_to_remove_its_supe
     assert code == 1
     assert "lost can't be read" in err
     assert "preprocess the dataset again" in err
+    assert "4 sound, 0 repaired, 0 removed, 1 wrong" in out
+    assert contents(folder) == before
+
+
+def test_files_that_generation_may_not_have_made_stay(folder: Path, verify: Callable, contents: Contents) -> None:
+    (folder / "lost.json").unlink()
+    before = contents(folder)
+    code, out, err = verify("--repair")
+    assert code == 1
+    assert "lost: wrong: there is no JSON" in err
     assert "4 sound, 0 repaired, 0 removed, 1 wrong" in out
     assert contents(folder) == before
