@@ -12,6 +12,7 @@ import yaml
 from nnunetv2_supervoxel.config import GenerationConfig, PretrainingConfig, PromptTrainingConfig
 from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.training.objectives.in_context import InContextSettings
 from nnunetv2_supervoxel.training.objectives.naming import NamingSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -28,7 +29,7 @@ def table(kind: type[Config]) -> list[str]:
     return rows
 
 
-SETTINGS = (GenerationConfig, PromptTrainingConfig, PretrainingConfig, NamingSettings)
+SETTINGS = (GenerationConfig, PromptTrainingConfig, PretrainingConfig, NamingSettings, InContextSettings)
 
 
 @pytest.mark.parametrize("row", dict.fromkeys(row for kind in SETTINGS for row in table(kind)))
