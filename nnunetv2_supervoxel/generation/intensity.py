@@ -18,8 +18,9 @@ class IntensityWindow:
     """Linear map per colour: `low` becomes 0, `high` becomes 1, values outside are clipped.
 
     Attributes:
-        low: (colours,) float32.
-        high: (colours,) float32, above `low` unless the channel is constant.
+        low: (colours,), of the floating point type in which images are windowed: float32, or a larger one where the
+            image's own values need it.
+        high: (colours,), above `low` unless the channel is constant.
     """
 
     low: np.ndarray
@@ -36,7 +37,7 @@ class IntensityWindow:
             percentiles: one pair, for every channel; with one channel up to three pairs, a colour for each.
         """
         limits = [pair for channel in volume for pair in _limits(channel, percentiles)]
-        return cls(*np.array(limits, np.float32).T)
+        return cls(*np.array(limits, _exact_type(volume)).T)
 
     @classmethod
     def of_units(
@@ -56,7 +57,7 @@ class IntensityWindow:
         ]
         if volume.min() == volume.max():
             limits = [[volume.min()] * 2] * len(limits)
-        return cls(*np.array(limits, np.float32).T)
+        return cls(*np.array(limits, _exact_type(volume)).T)
 
     @property
     def is_constant(self) -> bool:
@@ -68,10 +69,12 @@ class IntensityWindow:
 
         One colour becomes grey; of two, the third colour stays 0. NaN becomes 0.
         """
-        low, high = (limit[:, None, None] for limit in (self.low, self.high))
+        low, high = (limit[:, None, None] / 2 for limit in (self.low, self.high))  # half of it is sure to be finite
         with np.errstate(invalid="ignore"):
-            windowed = (image.astype(np.float32) - low) / np.where(high > low, high - low, 1)
-        windowed = np.clip(np.nan_to_num(windowed, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+            windowed = (image.astype(low.dtype) / 2 - low) / np.where(high > low, high - low, 1)
+        windowed = np.clip(np.nan_to_num(windowed, nan=0.0, posinf=1.0, neginf=0.0), 0, 1).astype(
+            np.float32, copy=False
+        )
         if len(windowed) == 1:
             return np.broadcast_to(windowed, (3, *windowed.shape[1:]))
         return np.concatenate([windowed, np.zeros((3 - len(windowed), *windowed.shape[1:]), np.float32)])
@@ -90,11 +93,25 @@ def count_not_finite(volume: np.ndarray) -> int:
     return sum(int(np.count_nonzero(~np.isfinite(image))) for image in slices)
 
 
+def _exact_type(volume: np.ndarray) -> np.dtype:
+    """The smallest of NumPy's floating point types, from float32 on, that holds a volume's values as they are.
+
+    Of integers beyond 2**53, long double holds all on most machines, and otherwise as much as there can be.
+    """
+    if np.issubdtype(volume.dtype, np.floating):
+        return np.result_type(volume.dtype, np.float32)
+    largest = max(abs(int(volume.min())), abs(int(volume.max())))
+    types = (np.float32, np.float64, np.longdouble)
+    return np.dtype(next((kind for kind in types if largest <= 2 ** (np.finfo(kind).nmant + 1)), np.longdouble))
+
+
 def _limits(channel: np.ndarray, percentiles: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Low and high of a channel (z, y, x), for each pair of percentiles."""
     values = channel.reshape(-1)[:: max(1, channel.size // _EXACT_UP_TO)]
     if np.issubdtype(values.dtype, np.floating):
         values = values[np.isfinite(values)]
+    elif values.dtype == bool or _exact_type(channel) == np.longdouble:  # other integers NumPy makes float64 of
+        values = values.astype(_exact_type(channel))
     if not values.size:
         return [(0.0, 0.0)] * len(percentiles)
     values = _without_padding(values, channel)

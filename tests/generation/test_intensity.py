@@ -93,3 +93,65 @@ def test_a_background_that_is_no_padding_counts(offset: int) -> None:
     image[0, :, 0, 0] = offset  # the lowest, but in a quarter of the corners only
     low = IntensityWindow.of_percentiles(image, [(0.5, 99.5)]).low[0]
     assert low == pytest.approx(np.percentile(image, 0.5))
+
+
+def ramp(*, offset: float, step: float, dtype: type) -> np.ndarray:
+    """A volume (1, z, y, x) of 840 different values."""
+    steps = np.random.default_rng(0).permutation(np.arange(5 * 12 * 14)).reshape(1, 5, 12, 14)
+    if np.issubdtype(dtype, np.integer):
+        return (int(offset) + int(step) * steps.astype(object)).astype(dtype)
+    return (np.longdouble(offset) + np.longdouble(step) * steps).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("offset", "step", "dtype"),
+    [
+        (10**9, 1, np.int32),
+        (-(10**9), 3, np.int64),
+        (10**18, 1, np.int64),
+        (2**63, 1, np.uint64),
+        (1e9, 1e-3, np.float64),
+        (1e300, 1e297, np.float64),
+        (-1.7e308, 4e305, np.float64),
+        (-3.3e38, 7.8e35, np.float32),
+        (0, 1e-300, np.float64),
+    ],
+)
+def test_values_beyond_float32_lose_nothing(offset: float, step: float, dtype: type) -> None:
+    """Offsets that float32 can't hold together with the detail; spans that are beyond the type itself."""
+    usual = ramp(offset=0, step=1, dtype=np.float32)
+    volume = ramp(offset=offset, step=step, dtype=dtype)
+    shown = IntensityWindow.of_percentiles(volume, [(0.5, 99.5)])
+    expected = IntensityWindow.of_percentiles(usual, [(0.5, 99.5)])
+    assert not shown.is_constant
+    for z in range(5):
+        seen = shown(volume[:, z])
+        assert seen.dtype == np.float32
+        np.testing.assert_allclose(seen, expected(usual[:, z]), atol=6e-4)  # half a step
+
+
+def test_windows_in_units_of_large_values() -> None:
+    volume = ramp(offset=10**9, step=1, dtype=np.int64)
+    window = IntensityWindow.of_units(volume, [(10**9 + 420, 840)], [(0.0, 1.0)])
+    np.testing.assert_allclose(window(volume[:, 2])[0], (volume[0, 2] - 10**9) / 840, atol=1e-5)
+
+
+def test_boolean_volumes_are_black_and_white() -> None:
+    volume = np.zeros((1, 5, 12, 14), bool)
+    volume[0, 1:4, 3:9, 4:10] = True
+    window = IntensityWindow.of_percentiles(volume, [(0.5, 99.5)])
+    np.testing.assert_array_equal(window(volume[:, 2])[0], volume[0, 2])
+    assert IntensityWindow.of_percentiles(~(volume | True), [(0.5, 99.5)]).is_constant
+    windowed = IntensityWindow.of_units(volume, [(0.5, 2)], [(0.0, 1.0)])
+    np.testing.assert_allclose(windowed(volume[:, 2])[0], np.where(volume[0, 2], 0.75, 0.25))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.float32])
+def test_usual_values_are_windowed_in_float32(dtype: type) -> None:
+    """All types give the very same picture."""
+    volume = np.random.default_rng(0).integers(-1000, 2000, (1, 5, 12, 14))
+    window = IntensityWindow.of_percentiles(volume.astype(dtype), [(0.5, 99.5)])
+    assert window.low.dtype == np.float32
+    expected = np.float32(np.percentile(volume, (0.5, 99.5)))
+    plain = np.clip((volume[0, 3].astype(np.float32) - expected[0]) / (expected[1] - expected[0]), 0, 1)
+    np.testing.assert_array_equal(window(volume.astype(dtype)[:, 3])[0], plain)
