@@ -134,7 +134,7 @@ def _in_plain_words(error: ValidationError) -> str:
     elif first["type"] == "missing" and isinstance(where[-1], int):
         where, what = where[:-1], "a position is three numbers, x, y and z"
     elif first["type"] == "extra_forbidden":
-        *where, key = where
-        known = _KEYS[where[-1]] if where else PromptFile.model_fields
+        where, key = where[:-1], where[-1]
+        known = _KEYS[str(where[-1])] if where else list(PromptFile.model_fields)
         what = f"unknown key '{key}'{did_you_mean(str(key), known)} (known: {', '.join(known)})"
     return f"{' > '.join(map(str, where)) or 'the file'}: {what}"

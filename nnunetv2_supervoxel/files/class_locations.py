@@ -95,8 +95,9 @@ def read_locations(path: Path) -> dict[int, np.ndarray]:
             return {i + 1: _with_channel(entry[1], i) for i, entry in enumerate(content)}
         return {int(key): _with_channel(rows, int(key) - 1) for key, rows in content["class_locations"].items()}
     except Exception as error:  # a damaged pickle can raise nearly anything
+        reason = str(error) if isinstance(error, _ForbiddenError) else "it is missing or damaged"
         raise UserError(
-            f"{path} can't be read as class locations ({error}); write it again with "
+            f"{path} can't be read as class locations: {reason}; write it again with "
             f"'SuperVoxel_save_fg_location -supervoxel_folder {path.parent}'."
         ) from error
 
@@ -116,7 +117,7 @@ def rewrite_locations(array: Path, path: Path, case: str) -> int:
     try:
         locations = locations_of(read_masks(masks), masks.shape[0], case)
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        raise UserError(f"{array} is damaged ({error}); generate the case again.") from error
+        raise UserError(f"{array} is damaged; generate the case again (--overwrite).") from error
     with file_aside(path) as aside:
         write_locations(aside, locations)
     return len(locations)
@@ -157,6 +158,10 @@ def _with_channel(rows: object, channel: int) -> np.ndarray:
     return np.insert(array, 0, channel, axis=1) if array.shape[1] == 3 else array
 
 
+class _ForbiddenError(pickle.UnpicklingError):
+    """A pickle holds more than arrays."""
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles plain containers and numpy arrays, and refuses everything else: a pickle can run any code."""
 
@@ -166,4 +171,4 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if module in self._MODULES and name in self._NAMES:
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which class locations never need")
+        raise _ForbiddenError(f"it asks for {module}.{name}, which class locations never need")

@@ -6,6 +6,7 @@ nnU-Net has `NibabelIO` for such images. Here they become SimpleITK images like 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -31,7 +32,7 @@ def read_with_nibabel(path: Path) -> sitk.Image | None:
     if not path.name.lower().endswith(_ENDINGS):
         return None
     try:
-        stored = nibabel.load(path)
+        stored: Any = nibabel.load(path)
         array = np.asanyarray(stored.dataobj)
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         if array.dtype == np.longdouble:

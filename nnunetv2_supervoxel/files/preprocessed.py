@@ -12,7 +12,7 @@ import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation, Volume, take_channels
 
@@ -137,7 +137,9 @@ def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str
         image, segmentation, _, properties = dataset.load_case(case)
     except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
         source = Path(dataset.source_folder) / case
-        raise UserError(f"{source} can't be read ({last_line(error)}); preprocess the dataset again.") from error
+        raise UserError(
+            f"{source} can't be read: a file is missing or damaged; preprocess the dataset again."
+        ) from error
     if not isinstance(properties, dict):
         raise UserError(
             f"{dataset.source_folder}/{case}.pkl holds a {type(properties).__name__}, not what nnU-Net's preprocessing "

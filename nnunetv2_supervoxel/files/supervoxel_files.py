@@ -92,7 +92,9 @@ def read_provenance(folder: Path | str, case: str) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}); generate the case again with --overwrite.") from error
+        raise UserError(
+            f"{path} can't be read: it is missing or damaged; generate the case again with --overwrite."
+        ) from error
 
 
 def open_array(folder: Path | str, case: str) -> blosc2.NDArray:

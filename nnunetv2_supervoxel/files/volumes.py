@@ -12,7 +12,7 @@ import blosc2
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.nibabel_images import read_with_nibabel
 
 Normalisation = tuple[float, float]
@@ -88,9 +88,10 @@ def read_sitk(path: Path) -> sitk.Image:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        if image := read_with_nibabel(path):
-            return image
-        raise UserError(f"{path} can't be read as an image: {_why_unreadable(path)} ({last_line(error)}).") from error
+        other = read_with_nibabel(path)
+        if other is None:
+            raise UserError(f"{path} can't be read as an image: {_why_unreadable(path)}.") from error
+        return other
     needed = voxel_bytes(image)
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):

@@ -12,7 +12,7 @@ import blosc2
 import numpy as np
 import pytest
 
-from nnunetv2_supervoxel import SupervoxelSet
+from nnunetv2_supervoxel import SupervoxelSet, UserError
 from nnunetv2_supervoxel.files import class_locations, supervoxel_files
 
 SHAPE = (17, 40, 65)
@@ -96,3 +96,32 @@ def test_a_failure_while_writing_leaves_the_old_files(
     with pytest.raises(OSError, match="No space left"):
         supervoxel_files.write_case(tmp_path, "case", some_supervoxels(rng), {"run": 2})
     assert {path.name: read_sha(path) for path in tmp_path.iterdir()} == before
+
+
+def test_damaged_files_are_told_in_plain_sentences(
+    some_supervoxels: Make, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Without the words of Blosc2, pickle and JSON."""
+    supervoxel_files.write_case(tmp_path, "case", some_supervoxels(rng), {})
+    inside = bytearray((tmp_path / "case.b2nd").read_bytes())
+    inside[len(inside) // 3 : len(inside) // 3 + 100] = bytes(100)  # it opens, but can't be decompressed
+    told = {
+        "case.b2nd": (inside, supervoxel_files.rewrite_locations, "is damaged; generate the case again (--overwrite)."),
+        "case.pkl": (
+            b"(",
+            supervoxel_files.read_locations,
+            "can't be read as class locations: it is missing or damaged;",
+        ),
+        "case.json": (b"{", supervoxel_files.read_provenance, "can't be read: it is missing or damaged; generate the"),
+    }
+    for name, (content, read, words) in told.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError) as error:
+            read(tmp_path, "case")
+        assert str(error.value).startswith(f"{tmp_path / name} {words}")
+    (tmp_path / "case.b2nd").write_bytes(b"nonsense")
+    with pytest.raises(UserError) as error:
+        supervoxel_files.open_array(tmp_path, "case")
+    assert str(error.value) == (
+        f"{tmp_path}/case.b2nd can't be opened: it is missing or damaged; make the case again (--overwrite)."
+    )
