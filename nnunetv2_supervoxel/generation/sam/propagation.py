@@ -8,10 +8,11 @@ A frame, in SAM 2's words, is a slice here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, pairwise
+from threading import Event
 
 import numpy as np
 import torch
@@ -148,7 +149,7 @@ class Propagator:
             waiting = {keyframe: partial(group.copy, stop=order[-1]) for keyframe, group in started.items()}
             self._sweep(run, run.slices_for(order), order, waiting)
 
-        _for_each(go_there, there, self._device)
+        _for_each(go_there, there, self._device, run.given_up)
         if back:
             slices.go_on()
             self._come_back(run, seeds, tracks, back)
@@ -174,7 +175,7 @@ class Propagator:
             waiting = {end: partial(begin, end, its_returns) for end, its_returns in returns[order.step].items()}
             self._sweep(run, slices, order, waiting)
 
-        _for_each(come_back, orders, self._device)
+        _for_each(come_back, orders, self._device, run.given_up)
         for one in chain.from_iterable(chain.from_iterable(of.values()) for of in returns.values()):
             one.track.consistency = min(one.dice, 1.0 if one.track.consistency is None else one.track.consistency)
 
@@ -206,6 +207,8 @@ class Propagator:
             groups: list[_Group] = []
             begun = 0
             for number, frame in enumerate(order):
+                if run.given_up.is_set():
+                    break
                 if groups:
                     slices.expect(order[number:])
                     features = slices.get(frame)
@@ -261,6 +264,7 @@ class _Run:
         positions: where memories are.
         batch: objects at once.
         state: where memories are stored.
+        given_up: set when one direction has failed, or the run was stopped, so that the other one ends, too.
     """
 
     slices: EncodedSlices
@@ -268,6 +272,7 @@ class _Run:
     positions: MemoryPositions
     batch: int
     state: torch.device
+    given_up: Event = field(default_factory=Event)
 
     def slices_for(self, order: range) -> EncodedSlices:
         """What one direction reads from."""
@@ -364,10 +369,11 @@ def _joined(groups: Sequence[_Group]) -> list[_Group]:
     return full[:1] + [group for group in groups if not group.bank.is_full]
 
 
-def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: torch.device) -> None:
+def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: torch.device, given_up: Event) -> None:
     """Call `follow` with each order of slices: on a CPU with several threads at the same time, else one by one.
 
     The models' operations are small, and two of them side by side keep cores busier than one that is split.
+    `given_up` is set when one of them fails, or a signal asks the run to stop.
     """
     orders = [order for order in orders if len(order) > 1]
     threads = torch.get_num_threads()
@@ -377,7 +383,11 @@ def _for_each(follow: Callable[[range], None], orders: Sequence[range], device: 
         return
     with ThreadPoolExecutor(len(orders), initializer=torch.set_num_threads, initargs=(threads // len(orders),)) as pool:
         try:
-            for done in [pool.submit(follow, order) for order in orders]:
+            followed = [pool.submit(follow, order) for order in orders]
+            for done in wait(followed, return_when=FIRST_EXCEPTION).done:
                 done.result()
+        except BaseException:
+            given_up.set()
+            raise
         finally:
             torch.set_num_threads(threads)  # it is this thread's setting, and at the same time the default for new ones

@@ -234,20 +234,26 @@ def test_directions_at_the_same_time_change_nothing(propagator: Propagator, movi
     assert np.mean(found[0] != found[1]) < 1e-5
 
 
-def test_an_error_in_one_direction_is_the_callers(propagator: Propagator, moving_objects: tuple) -> None:
+def test_an_error_in_one_direction_ends_both_and_is_the_callers(propagator: Propagator, moving_objects: tuple) -> None:
     volume, seeds, keyframe = moving_objects
+    reached, failed = [], threading.Event()
 
     def read(frame: int) -> np.ndarray:
-        if frame < keyframe:
+        if frame < keyframe - 2:
+            failed.set()
             raise OSError("this slice can't be read")
-        return np.repeat(volume[frame][None], 3, 0)
+        if frame > keyframe + 2:
+            failed.wait()
+        reached.append(frame)
+        return np.repeat(volume[keyframe][None], 3, 0)  # objects that never end
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.raises(OSError, match="can't be read"):
-            track(propagator, read, keyframe + 3, seeds, keyframe)
+            track(propagator, read, keyframe + 60, seeds, keyframe)
         assert torch.get_num_threads() == 2
+        assert max(reached) < keyframe + 20
     finally:
         torch.set_num_threads(before)
 
