@@ -19,7 +19,9 @@ def test_a_body_has_what_a_body_has() -> None:
     assert set(tissues) == {"air", "fat", "muscle", "organ", "fluid", "vessel", "bone", "marrow"}
     for canvas in canvases:
         assert canvas.tissues[:2] == ["fat", "muscle"]
-        marrow_in = [canvas.tissues[p - 1] for p, t in zip(canvas.parents, canvas.tissues, strict=True) if t == "marrow"]
+        marrow_in = [
+            canvas.tissues[p - 1] for p, t in zip(canvas.parents, canvas.tissues, strict=True) if t == "marrow"
+        ]
         assert set(marrow_in) <= {"bone"}
 
 

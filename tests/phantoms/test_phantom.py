@@ -17,7 +17,9 @@ Make = Callable[[tuple[int, ...], np.random.Generator], Phantom]
 EVERY = pytest.mark.parametrize("make", [make_phantom, make_folded_phantom, make_body_phantom])
 
 
-@pytest.fixture(scope="module", params=[make_phantom, make_folded_phantom, make_body_phantom], ids=["plain", "folded", "body"])
+@pytest.fixture(
+    scope="module", params=[make_phantom, make_folded_phantom, make_body_phantom], ids=["plain", "folded", "body"]
+)
 def phantoms(request: pytest.FixtureRequest) -> list[Phantom]:
     return [request.param(SHAPE, np.random.default_rng(seed)) for seed in range(12)]
 

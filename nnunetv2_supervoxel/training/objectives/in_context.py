@@ -76,12 +76,12 @@ class TwoViewsSampler(Sampler):
     def sample(self, place: Place, views: Sequence[AugmentedView]) -> Sample:
         """Both views, stacked. What counts are the voxels in the view with fewer of them."""
         images = torch.stack([image for image, _ in views])
-        masks = [masks for _, masks in views]
+        masks: Any = [masks for _, masks in views]
         voxels = min(int(np.count_nonzero(finest(part).numpy() > 0)) for part in masks)
-        if isinstance(masks[0], torch.Tensor):
-            stacked: Scales = torch.stack(masks)
+        if isinstance(masks[0], list):
+            stacked: Scales = [torch.stack(scale) for scale in zip(*masks, strict=True)]
         else:
-            stacked = [torch.stack(scale) for scale in zip(*masks, strict=True)]
+            stacked = torch.stack(masks)
         return Sample({"data": images, self.name: stacked, "keys": place.case.name}, voxels)
 
     def _beside(self, place: Place) -> list[tuple[int, int]]:
@@ -243,7 +243,8 @@ class InContext(Objective):
             for head, feature, scale in zip(heads, list(features)[::-1], scales, strict=False)
         ]
         weights = [0.5**number for number in range(len(parts))]
-        total = sum(weight * part[0] for weight, part in zip(weights, parts, strict=True)) / sum(weights)
+        losses = torch.stack([part[0] for part in parts])
+        total = (losses * losses.new_tensor(weights)).sum() / sum(weights)
         return total, *parts[0][1:]
 
     def _at_one_scale(
