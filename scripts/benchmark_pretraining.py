@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +31,8 @@ import nibabel as nib
 import numpy as np
 import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_cases, write_dataset
-from benchmarking.nnunet import CONFIGURATION, add_configuration, run, set_environment
+from benchmarking.kept_results import KeptResults, spread
+from benchmarking.nnunet import CONFIGURATION, add_configuration, logged, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
 from nnunetv2_supervoxel.config import find_config
@@ -136,7 +136,7 @@ def main() -> None:
     folder = arguments.folder.resolve()
     budget = Budget(counts=tuple(arguments.counts))
     budget = quick(budget) if arguments.quick else budget
-    results = Results(folder / "results.json", budget)
+    results = KeptResults(folder / "results.json", asdict(budget))
     set_environment(folder)
     os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "benchmarking" / "trainers")
     os.environ |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -146,7 +146,9 @@ def main() -> None:
     logs.mkdir(exist_ok=True)
 
     prepare(folder, logs, budget)
-    results.set_quality({arm: best_overlap(make_pool(arm, folder, logs), folder / "labels") for arm in POOLS})
+    overlaps = {arm: best_overlap(make_pool(arm, folder, logs), folder / "labels") for arm in POOLS}
+    results.note("best_overlap", overlaps)
+    print(f"Best overlap (IoU) of a pseudo-label with a structure, mean: {_listed(overlaps)}", flush=True)
     failures = []
     for seed in range(budget.seeds):  # one by one, so that an interrupted run has whole comparisons
         failures += repetition(seed, folder, logs, budget, results, arguments.jobs)
@@ -175,7 +177,7 @@ def quick(full: Budget) -> Budget:
     )
 
 
-def repetition(seed: int, folder: Path, logs: Path, budget: Budget, results: Results, jobs: int) -> list[str]:
+def repetition(seed: int, folder: Path, logs: Path, budget: Budget, results: KeptResults, jobs: int) -> list[str]:
     """Run a seed's trainings, `jobs` at once; what failed in fine-tuning.
 
     Raises:
@@ -188,7 +190,9 @@ def repetition(seed: int, folder: Path, logs: Path, budget: Budget, results: Res
         running = {pool.submit(fine_tune, cell, folder, logs, budget): cell for cell in todo}
         for done in as_completed(running):
             try:
-                results.add(running[done], done.result())
+                cell, result = running[done], done.result()
+                results.add(cell.name, asdict(cell) | result)
+                print(f"{cell.name}: {result['dice']:.3f} ({result['seconds']:.0f} s)", flush=True)
             except SystemExit as failure:  # the others go on, and their results are kept
                 failures.append(str(failure))
     return failures
@@ -205,45 +209,6 @@ def cells(seed: int, budget: Budget) -> Iterator[Cell]:
 def fold(cell: Cell, budget: Budget) -> int:
     """The number in splits_final.json of a cell's choice of labelled cases."""
     return cell.seed * len(budget.counts) + budget.counts.index(cell.count)
-
-
-class Results:
-    """What is finished, in a file.
-
-    Raises:
-        SystemExit: the file belongs to another budget.
-    """
-
-    def __init__(self, path: Path, budget: Budget) -> None:
-        self.path = path
-        self.content = {"budget": json.loads(json.dumps(asdict(budget))), "cells": {}}
-        if path.exists():
-            kept = json.loads(path.read_text())
-            if kept["budget"] != self.content["budget"]:
-                sys.exit(f"{path} holds results of another budget; take another --folder.")
-            self.content = kept
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._write()
-
-    @property
-    def cells(self) -> dict[str, dict]:
-        return self.content["cells"]
-
-    def set_quality(self, overlaps: dict[str, float]) -> None:
-        """Note how well the pseudo-labels match the structures."""
-        self.content["best_overlap"] = overlaps
-        self._write()
-        print(f"Best overlap (IoU) of a pseudo-label with a structure, mean: {_listed(overlaps)}", flush=True)
-
-    def add(self, cell: Cell, result: dict) -> None:
-        self.cells[cell.name] = asdict(cell) | result
-        self._write()
-        print(f"{cell.name}: {result['dice']:.3f} ({result['seconds']:.0f} s)", flush=True)
-
-    def _write(self) -> None:
-        aside = self.path.with_suffix(".writing")
-        aside.write_text(json.dumps(self.content, indent=1) + "\n")
-        os.replace(aside, self.path)
 
 
 def prepare(folder: Path, logs: Path, budget: Budget) -> None:
@@ -351,22 +316,7 @@ def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
     return {"structures": dice, "dice": float(np.mean(list(dice.values()))), "seconds": seconds}
 
 
-def logged(log: Path, *command: object, **options: object) -> float:
-    """Run a command with its output in a file; the seconds it took.
-
-    Raises:
-        SystemExit: the command failed; names the file.
-    """
-    started = time.time()
-    with open(log, "a") as file:
-        try:
-            run(*command, stdout=file, stderr=subprocess.STDOUT, **options)
-        except subprocess.CalledProcessError as error:
-            raise SystemExit(f"{command[0]} failed ({error.returncode}); its output is in {log}") from error
-    return time.time() - started
-
-
-def table(results: Results, budget: Budget) -> str:
+def table(results: KeptResults, budget: Budget) -> str:
     """Mean and standard deviation over seeds, by arm, number of labelled cases and steps; and the gains."""
     columns = [(count, epochs) for count in budget.counts for epochs in budget.lengths]
     dice = {
@@ -396,11 +346,6 @@ def _row(title: str, cells: list[str]) -> str:
 
 def _listed(overlaps: dict[str, float]) -> str:
     return ", ".join(f"{arm} {overlap:.2f}" for arm, overlap in overlaps.items())
-
-
-def spread(values: np.ndarray) -> str:
-    """The sample's standard deviation, or "-" for a single value."""
-    return f"{values.std(ddof=1):.3f}" if len(values) > 1 else "-"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,18 @@ def run(name: str | Path, *arguments: object, **options: Any) -> None:
         subprocess.CalledProcessError: the command failed.
     """
     subprocess.run(command(name, *arguments), check=True, **options)
+
+
+def logged(log: Path, *command: object, **options: object) -> float:
+    """Run a command with its output in a file; the seconds it took.
+
+    Raises:
+        SystemExit: the command failed; names the file.
+    """
+    started = time.time()
+    with open(log, "a") as file:
+        try:
+            run(*command, stdout=file, stderr=subprocess.STDOUT, **options)
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"{command[0]} failed ({error.returncode}); its output is in {log}") from error
+    return time.time() - started
