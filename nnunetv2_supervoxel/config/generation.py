@@ -131,6 +131,9 @@ class GenerationConfig(Config):
     max_extent_mm: Positive | None = None
     """Supervoxels whose bounding box has a longer side are dropped."""
 
+    min_foreground_share: Fraction = 0.0
+    """Supervoxels with a smaller share in the foreground (above Otsu's threshold, holes filled) are dropped."""
+
     max_overlap_iou: Fraction | None = None
     """Of two supervoxels that overlap more than this (3D IoU), the better one stays; null: both."""
 

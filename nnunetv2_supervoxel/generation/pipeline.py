@@ -16,6 +16,7 @@ from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite
 from nnunetv2_supervoxel.generation.methods import METHODS, Image
 from nnunetv2_supervoxel.generation.selection import select
+from nnunetv2_supervoxel.masks.foreground import foreground
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 
 
@@ -80,7 +81,8 @@ class SupervoxelGenerator:
         image = Image(volume, window, cast("tuple[float, float, float]", tuple(float(size) for size in spacing)), name)
         if window.is_constant:
             return SupervoxelSet(image.shape, (), image.spacing, (*notes, "the image is constant"))
-        made = select(self.method(image), self.config)
+        inside = foreground(image.windowed().mean(0)) if self.config.min_foreground_share else None
+        made = select(self.method(image), self.config, inside)
         return replace(made, notes=(*notes, *made.notes))
 
     def _window(self, volume: np.ndarray, normalised: Sequence[Normalisation] | None) -> IntensityWindow:

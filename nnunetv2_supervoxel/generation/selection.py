@@ -13,29 +13,35 @@ from nnunetv2_supervoxel.masks.overlaps import overlapping_pairs
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 
 
-def select(made: SupervoxelSet, config: GenerationConfig) -> SupervoxelSet:
-    """Drop what is too small, too large, inconsistent, or there already; the others keep their order.
+def select(made: SupervoxelSet, config: GenerationConfig, inside: np.ndarray | None = None) -> SupervoxelSet:
+    """Drop what is too small, too large, background, inconsistent, or there already; the others keep their order.
 
     Args:
         made: by a method.
         config: the limits.
+        inside: the foreground, boolean (z, y, x); None: everything.
 
     Returns:
         The others, and how many were dropped for which reason; if all were, a note says so.
     """
     fitting = [one for one in made.supervoxels if _has_size(one, made, config)]
-    consistent = [one for one in fitting if _is_consistent(one, config)]
+    objects = [one for one in fitting if inside is None or _is_foreground(one, inside, config)]
+    consistent = [one for one in objects if _is_consistent(one, config)]
     kept = consistent
     if config.max_overlap_iou is not None:
         kept = without_duplicates(consistent, config.max_overlap_iou)
     dropped = {
         "size": len(made) - len(fitting),
-        "consistency": len(fitting) - len(consistent),
+        "background": len(fitting) - len(objects),
+        "consistency": len(objects) - len(consistent),
         "overlap": len(consistent) - len(kept),
     }
     notes = made.notes
     if made.supervoxels and not kept:
-        notes = (*notes, f"none of {len(made)} supervoxels has the size and consistency that the config asks for")
+        notes = (
+            *notes,
+            f"none of {len(made)} supervoxels has the size, place and consistency that the config asks for",
+        )
     return replace(made, supervoxels=tuple(kept), notes=notes, dropped=dropped)
 
 
@@ -71,6 +77,11 @@ def _has_size(supervoxel: Supervoxel, of: SupervoxelSet, config: GenerationConfi
         and (config.min_volume_mm3 or 0) <= mm3 <= (config.max_volume_mm3 or np.inf)
         and (config.min_extent_mm or 0) <= mm <= (config.max_extent_mm or np.inf)
     )
+
+
+def _is_foreground(supervoxel: Supervoxel, inside: np.ndarray, config: GenerationConfig) -> bool:
+    within = np.count_nonzero(supervoxel.mask & inside[supervoxel.slices])
+    return bool(within >= config.min_foreground_share * supervoxel.voxels)
 
 
 def _is_consistent(supervoxel: Supervoxel, config: GenerationConfig) -> bool:

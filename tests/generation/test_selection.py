@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from nnunetv2_supervoxel import GenerationConfig, Supervoxel, SupervoxelSet
+from nnunetv2_supervoxel import GenerationConfig, Supervoxel, SupervoxelGenerator, SupervoxelSet
 from nnunetv2_supervoxel.generation.selection import select, without_duplicates
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 
@@ -33,14 +35,39 @@ def test_sizes_are_in_mm(settings: dict, kept: list[Supervoxel]) -> None:
     assert list(select(made, GenerationConfig(**settings)).supervoxels) == kept
 
 
+def test_background_is_dropped() -> None:
+    inside = np.zeros(SHAPE, bool)
+    inside[0:3, 5:8, 5:9] = True  # 3 of 8 slices of LONG, nothing of the others
+    made = SupervoxelSet(SHAPE, (SMALL, FLAT, LONG), SPACING)
+    assert select(made, GenerationConfig(min_foreground_share=3 / 8), inside).supervoxels == (LONG,)
+    nothing = select(made, GenerationConfig(min_foreground_share=0.4), inside)
+    assert nothing.supervoxels == ()
+    assert nothing.dropped == {"size": 0, "background": 3, "consistency": 0, "overlap": 0}
+
+
+def test_the_foreground_is_that_of_the_image() -> None:
+    """SLIC's segments lie in the foreground, so a share of 1 drops none of them."""
+    image = np.random.default_rng(0).normal(0, 0.01, (12, 30, 40))
+    image[:, 5:25, 8:30] += 1
+    generate = SupervoxelGenerator(
+        GenerationConfig(method="slic", masks_per_image=10, min_foreground_share=1), device="cpu"
+    )
+    found = generate(image)
+    assert len(found) > 5
+    assert found.dropped["background"] == 0
+    with_air = replace(found, supervoxels=(*found.supervoxels, box((0, 0, 0), (2, 4, 4))))
+    generate.method = lambda image: with_air
+    assert generate(image).dropped["background"] == 1
+
+
 def test_inconsistent_ones_are_dropped() -> None:
     sure, unsure, unknown = (box((0, 0, 0), (1, 1, 1), consistency=value) for value in (0.8, 0.6, None))
     made = SupervoxelSet(SHAPE, (unsure, sure, unknown), SPACING)
     assert select(made, GenerationConfig(min_consistency=0.7)).supervoxels == (sure, unknown)
     nothing = select(SupervoxelSet(SHAPE, (unsure,), SPACING), GenerationConfig(min_consistency=0.7))
     assert len(nothing) == 0
-    assert nothing.dropped == {"size": 0, "consistency": 1, "overlap": 0}
-    assert nothing.notes == ("none of 1 supervoxels has the size and consistency that the config asks for",)
+    assert nothing.dropped == {"size": 0, "background": 0, "consistency": 1, "overlap": 0}
+    assert nothing.notes == ("none of 1 supervoxels has the size, place and consistency that the config asks for",)
 
 
 def test_of_duplicates_the_better_one_stays() -> None:
@@ -57,4 +84,4 @@ def test_of_duplicates_the_better_one_stays() -> None:
     made = SupervoxelSet(SHAPE, (first, better), SPACING)
     found = select(made, GenerationConfig(max_overlap_iou=0.85))
     assert found.supervoxels == (better,)
-    assert found.dropped == {"size": 0, "consistency": 0, "overlap": 1}
+    assert found.dropped == {"size": 0, "background": 0, "consistency": 0, "overlap": 1}

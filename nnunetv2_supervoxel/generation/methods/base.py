@@ -42,6 +42,15 @@ class Image:
         """Whether all colours are the same."""
         return len(self.window.low) == 1
 
+    @property
+    def colours(self) -> int:
+        """How many colours differ: 1 or 3."""
+        return 1 if self.is_grey else 3
+
+    def windowed(self) -> np.ndarray:
+        """The whole image in [0, 1]: float32 (colours, z, y, x)."""
+        return np.stack([self.windowed_slice(0, index)[: self.colours] for index in range(self.shape[0])], axis=1)
+
     def windowed_slice(self, axis: int, index: int) -> np.ndarray:
         """One slice in [0, 1]: float32 (3, h, w), its rows and columns in the order of the two axes that are left.
 

@@ -120,7 +120,7 @@ class SamMethod(Method):
         seeds = [Seeds(keyframe.index, np.stack([p.mask for p in keyframe.proposals])) for keyframe in keyframes]
         if frames > 1:
             known = {keyframe.index: keyframe.features for keyframe in keyframes if keyframe.features}
-            colours = 1 if image.is_grey else 3  # three equal ones would be resized three times
+            colours = image.colours  # three equal ones would be resized three times
             return self._propagate(lambda frame: image.windowed_slice(axis, frame)[:colours], frames, seeds, known)
         tracks = [[Track() for _ in of.masks] for of in seeds]
         for its_tracks, of in zip(tracks, seeds, strict=True):

@@ -33,9 +33,7 @@ class SlicMethod(Method):
 
     def __call__(self, image: Image) -> SupervoxelSet:
         """Make the supervoxels of one image: its segments, in the order of SLIC's labels."""
-        colours = 1 if image.is_grey else 3
-        slices = [image.windowed_slice(0, index)[:colours] for index in range(image.shape[0])]
-        windowed = np.stack(slices, axis=1)
+        windowed = image.windowed()
         labels = slic(
             windowed[0] if image.is_grey else windowed,
             n_segments=self.config.masks_per_image,

@@ -105,7 +105,7 @@ def test_what_covers_too_much_of_the_volume_is_dropped(
     np.testing.assert_array_equal(limited.to_array(), kept)
     nothing = with_config(generator, max_supervoxel_share=min(shares) / 2)(phantom.image, name="phantom")
     assert len(nothing) == 0
-    assert nothing.notes == ("none of 2 supervoxels has the size and consistency that the config asks for",)
+    assert nothing.notes == ("none of 2 supervoxels has the size, place and consistency that the config asks for",)
 
 
 def test_keyframes_take_turns_along_several_axes(
