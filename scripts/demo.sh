@@ -28,7 +28,7 @@ if [ ! -f "$demo/.preprocessed" ]; then
 fi
 
 echo "3/4 nnUNetv2_supervoxel_generate"
-nnUNetv2_supervoxel_generate -d 990 -config tiny_brain -device cpu --report "$demo/report.csv"
+nnUNetv2_supervoxel_generate -d 990 -config demo -device cpu --report "$demo/report.csv"
 
 echo "4/4 Overview"
 python "$repository/scripts/demo_overview.py" -d 990 --report "$demo/report.csv" -o "$demo/overview.png"

@@ -1,13 +1,17 @@
-"""Train the tiny SAM or SAM 2.1 checkpoint from scratch on procedural phantoms, on one CPU core.
+"""Train the tiny SAM or SAM 2.1 checkpoint on procedural phantoms, from scratch or on from earlier weights.
 
 The bundled weights come from several runs, each resumed from the one before, all on 800 phantoms. The first runs of
-both were at 128 pixels, with earlier forms of this script. The runs with this form were:
+both were at 128 pixels, with earlier forms of this script, on one CPU core. The runs with this form were:
 
     at 128 pixels, both cut off: SAM 47 minutes (--prompts 12), SAM 2.1 (--frames 7 --longest 20 --lr 4e-4);
     at 192 pixels: SAM 38 minutes (--lr 4e-4 --ema 0.998),
         SAM 2.1 42 minutes (--frames 6 --longest 18 --objects 5 --lr 3e-4 --ema 0.998);
     at 256 pixels: SAM 55 minutes (--lr 4e-4 --ema 0.998), when half of the phantoms were folded, and half of those
-        shaded like T1.
+        shaded like T1;
+    on 600 phantoms of three kinds (--pool 600 --lr 3e-4 --resume bundled): SAM 55 minutes, SAM 2.1 70 minutes
+        (--frames 6 --longest 24 --objects 5), beside other work on the same two cores.
+
+On a GPU, let workers draw: --device cuda --workers 12 --minutes 10, for SAM 2.1 also --batch 8 (not tried yet).
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_a_wrong_config_is_one_clear_sentence(tmp_path: Path, text: str, words: 
 @pytest.mark.parametrize(
     ("what_for", "templates"),
     [
-        ("generation", "config, dense, dense_tiny, nnUNet_preprocessed, tiny, tiny_brain"),
+        ("generation", "config, demo, dense, dense_tiny, nnUNet_preprocessed, tiny, tiny_brain"),
         ("pretraining", "pretraining"),
     ],
 )
