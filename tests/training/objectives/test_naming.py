@@ -148,7 +148,7 @@ def test_the_command_trains_and_the_export_leaves_the_heads_behind(pretraining, 
     [
         ({"objective": "guessing"}, "no objective 'guessing' in the training config; take one of: naming"),
         ({"objective_settings": {"classes": 1}}, "'objective_settings' of naming in the training config are wrong"),
-        ({"objective_settings": {"clases": 5}}, "unknown key 'clases' (known: classes)"),
+        ({"objective_settings": {"clases": 5}}, "unknown key 'clases', did you mean 'classes'? (known: classes)"),
         ({"max_rounds": 3}, "unknown key 'max_rounds'"),
     ],
 )
