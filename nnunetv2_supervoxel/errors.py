@@ -60,6 +60,11 @@ def last_line(error: Exception) -> str:
     return line.rstrip(".")[:200]
 
 
+def unexpected(error: Exception) -> str:
+    """What a user reads of an error that only we can mend."""
+    return f"unexpected {type(error).__name__}: {last_line(error)} (please report this)"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ ", did you mean 'liver'?", with the known words that are as good as the nearest; nothing if none is near."""
     nearest = difflib.get_close_matches(word, known, n=3, cutoff=0.7)

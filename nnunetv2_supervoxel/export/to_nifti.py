@@ -12,7 +12,7 @@ from nibabel.openers import ImageOpener
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnunetv2_supervoxel.errors import NotWritableError, UserError, last_line
+from nnunetv2_supervoxel.errors import NotWritableError, UserError, unexpected
 from nnunetv2_supervoxel.export.original_geometry import OriginalGeometry
 from nnunetv2_supervoxel.files.aside import check_writable, folder_aside, make_folder
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
@@ -81,7 +81,7 @@ def write_supervoxels(
             except MemoryError:
                 written.failures[case] = "it doesn't fit into memory."
             except Exception as error:  # one bad case must not stop the others
-                written.failures[case] = f"unexpected {type(error).__name__}: {last_line(error)} (please report this)"
+                written.failures[case] = unexpected(error)
     return written
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +109,9 @@ def read_preprocessed(
     """
     source = Path(dataset.source_folder) / case
     z, y, x = spacing
-    try:
+    with _naming_damage(source, "its image"):
         data = _open_image(dataset, case)
         return Volume(take_channels(data, channels, source), (z, y, x), source, normalised=normalised)
-    except UserError:
-        raise
-    except Exception as error:  # blosc2 and numpy each fail in their own way on damaged files
-        raise UserError(
-            f"{source} can't be read: its image is missing or damaged; preprocess the dataset again."
-        ) from error
 
 
 def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str, Any]]:
@@ -133,13 +128,8 @@ def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str
     Raises:
         UserError: a file is missing or damaged.
     """
-    try:
+    with _naming_damage(Path(dataset.source_folder) / case, "a file"):
         image, segmentation, _, properties = dataset.load_case(case)
-    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
-        source = Path(dataset.source_folder) / case
-        raise UserError(
-            f"{source} can't be read: a file is missing or damaged; preprocess the dataset again."
-        ) from error
     if not isinstance(properties, dict):
         raise UserError(
             f"{dataset.source_folder}/{case}.pkl holds a {type(properties).__name__}, not what nnU-Net's preprocessing "
@@ -158,14 +148,22 @@ def read_shape(dataset: nnUNetBaseDataset, case: str) -> tuple[int, int, int]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    try:
+    with _naming_damage(Path(dataset.source_folder) / case, "its image"):
         _, z, y, x = _open_image(dataset, case).shape
-    except Exception as error:  # blosc2 and numpy each fail in their own way on damaged files
-        source = Path(dataset.source_folder) / case
-        raise UserError(
-            f"{source} can't be read: its image is missing or damaged; preprocess the dataset again."
-        ) from error
     return z, y, x
+
+
+@contextmanager
+def _naming_damage(source: Path, what: str) -> Iterator[None]:
+    """Turn whatever reading raises into a `UserError` that says which part of the case is damaged."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # blosc2, numpy and pickle each fail in their own way on damaged files
+        raise UserError(
+            f"{source} can't be read: {what} is missing or damaged; preprocess the dataset again."
+        ) from error
 
 
 def _open_image(dataset: nnUNetBaseDataset, case: str) -> Any:

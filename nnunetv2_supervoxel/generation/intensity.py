@@ -36,8 +36,9 @@ class IntensityWindow:
             volume: (c, z, y, x).
             percentiles: one pair, for every channel; with one channel up to three pairs, a colour for each.
         """
-        limits = [pair for channel in volume for pair in _limits(channel, percentiles)]
-        return cls(*np.array(limits, _exact_type(volume)).T)
+        kind = _exact_type(volume)
+        limits = [pair for channel in volume for pair in _limits(channel, percentiles, kind)]
+        return cls(*np.array(limits, kind).T)
 
     @classmethod
     def of_units(
@@ -98,20 +99,22 @@ def _exact_type(volume: np.ndarray) -> np.dtype:
 
     Of integers beyond 2**53, long double holds all on most machines, and otherwise as much as there can be.
     """
-    if np.issubdtype(volume.dtype, np.floating):
+    if np.issubdtype(volume.dtype, np.floating) or np.can_cast(volume.dtype, np.float32):
         return np.result_type(volume.dtype, np.float32)
     largest = max(abs(int(volume.min())), abs(int(volume.max())))
     types = (np.float32, np.float64, np.longdouble)
     return np.dtype(next((kind for kind in types if largest <= 2 ** (np.finfo(kind).nmant + 1)), np.longdouble))
 
 
-def _limits(channel: np.ndarray, percentiles: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Low and high of a channel (z, y, x), for each pair of percentiles."""
+def _limits(
+    channel: np.ndarray, percentiles: Sequence[tuple[float, float]], kind: np.dtype
+) -> list[tuple[float, float]]:
+    """Low and high of a channel (z, y, x), for each pair of percentiles; `kind` is the volume's `_exact_type`."""
     values = channel.reshape(-1)[:: max(1, channel.size // _EXACT_UP_TO)]
     if np.issubdtype(values.dtype, np.floating):
         values = values[np.isfinite(values)]
-    elif values.dtype == bool or _exact_type(channel) == np.longdouble:  # other integers NumPy makes float64 of
-        values = values.astype(_exact_type(channel))
+    elif values.dtype == bool or kind == np.longdouble:  # other integers NumPy makes float64 of
+        values = values.astype(kind)
     if not values.size:
         return [(0.0, 0.0)] * len(percentiles)
     values = _without_padding(values, channel)

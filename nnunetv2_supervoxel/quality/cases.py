@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError, unexpected
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, open_case, read_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import read_provenance
@@ -55,7 +55,7 @@ class EvaluatedCase:
         except MemoryError:
             return self.failed("it doesn't fit into memory; use fewer processes (-np).")
         except Exception as error:  # one bad case must not stop the others
-            return self.failed(f"unexpected {type(error).__name__}: {last_line(error)} (please report this)")
+            return self.failed(unexpected(error))
 
     def failed(self, reason: str) -> CaseFigures:
         """What stands for the figures of a case that can't be evaluated."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError, last_line, unexpected
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import remove_leftovers
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_shape
@@ -91,7 +91,7 @@ def _verify_case(folder: Path, case: str, located: PreprocessedDataset, repair: 
     except UserError as error:
         faults.append(Fault(str(error), Remedy.NONE))
     except Exception as error:  # one bad case must not stop the others
-        faults.append(Fault(f"unexpected {type(error).__name__}: {last_line(error)} (please report this)", Remedy.NONE))
+        faults.append(Fault(unexpected(error), Remedy.NONE))
     return VerifiedCase(case, outcome, tuple(fault.text for fault in faults))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -81,10 +81,7 @@ class Sampler:
         Raises:
             Exception: whatever reading the case's files raises.
         """
-        segmentation = self.segmentation(place).astype(np.int16)[None]
-        if mark_outside:
-            segmentation[(segmentation == 0) & place.case.outside_patch(place.bounds)] = -1
-        return [(place.case.image_patch(place.bounds), segmentation)]
+        return [view_of(place.case, place.bounds, self.segmentation(place).astype(np.int16)[None], mark_outside)]
 
     def sample(self, place: Place, views: Sequence[AugmentedView]) -> Sample:
         """The augmented views of a place as a sample."""
@@ -94,7 +91,14 @@ class Sampler:
 
     def batch(self, samples: Sequence[Sample]) -> dict:
         """Stack tensors, and list everything else, by name."""
-        return {name: _stacked([sample.content[name] for sample in samples]) for name in samples[0].content}
+        return {name: stacked([sample.content[name] for sample in samples]) for name in samples[0].content}
+
+
+def view_of(case: PromptCase, bounds: Bounds, segmentation: np.ndarray, mark_outside: bool) -> View:
+    """The image within bounds, and its segmentation, int16 (k, *patch), marked in place as `Sampler.read` says."""
+    if mark_outside:
+        segmentation[(segmentation == 0) & case.outside_patch(bounds)] = -1
+    return case.image_patch(bounds), segmentation
 
 
 def finest(scales: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
@@ -113,9 +117,10 @@ def to_device(data: Scales, device: torch.device) -> Scales:
     return data.to(device, non_blocking=True)
 
 
-def _stacked(values: list) -> Scales | list[str]:
+def stacked(values: Sequence) -> Any:
+    """Tensors as one with a new first axis, lists of tensors likewise at every scale, anything else as it is."""
     if isinstance(values[0], torch.Tensor):
-        return torch.stack(values)
+        return torch.stack(list(values))
     if isinstance(values[0], list):
         return [torch.stack(scale) for scale in zip(*values, strict=True)]
     return values

@@ -24,9 +24,20 @@ from torch import nn
 from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.training.dataset import PromptDataset, patch_bounds
 from nnunetv2_supervoxel.training.features import outputs_of, zero_of
-from nnunetv2_supervoxel.training.objectives.base import Objective
+from nnunetv2_supervoxel.training.objectives.base import Objective, hits_and_misses
 from nnunetv2_supervoxel.training.rounds import without_prompts
-from nnunetv2_supervoxel.training.sampling import AugmentedView, Place, Sample, Sampler, Scales, View, finest, to_device
+from nnunetv2_supervoxel.training.sampling import (
+    AugmentedView,
+    Place,
+    Sample,
+    Sampler,
+    Scales,
+    View,
+    finest,
+    stacked,
+    to_device,
+    view_of,
+)
 
 FEATURES = 32  # of a prototype
 REFERENCE, QUERY = 0, 1
@@ -68,21 +79,15 @@ class TwoViewsSampler(Sampler):
             masks = np.zeros((self.settings.masks, *place.target.shape), np.int16)
             for mask, key in zip(masks, keys, strict=False):
                 mask[:] = place.case.supervoxel_patch(key, bounds)
-            if mark_outside:
-                masks[(masks == 0) & place.case.outside_patch(bounds)] = -1
-            read.append((place.case.image_patch(bounds), masks))
+            read.append(view_of(place.case, bounds, masks, mark_outside))
         return read
 
     def sample(self, place: Place, views: Sequence[AugmentedView]) -> Sample:
         """Both views, stacked. What counts are the voxels in the view with fewer of them."""
-        images = torch.stack([image for image, _ in views])
-        masks: Any = [masks for _, masks in views]
+        images, masks = zip(*views, strict=True)
         voxels = min(int(np.count_nonzero(finest(part).numpy() > 0)) for part in masks)
-        if isinstance(masks[0], list):
-            stacked: Scales = [torch.stack(scale) for scale in zip(*masks, strict=True)]
-        else:
-            stacked = torch.stack(masks)
-        return Sample({"data": images, self.name: stacked, "keys": place.case.name}, voxels)
+        content = {"data": stacked(images), self.name: stacked(masks), "keys": place.case.name}
+        return Sample(content, voxels)
 
     def _beside(self, place: Place) -> list[tuple[int, int]]:
         """Bounds of the other view."""
@@ -212,12 +217,7 @@ class InContext(Objective):
         count = self.settings.masks
         own = known[:, :count].reshape(len(known), count, *[1] * (target.ndim - 2))
         said, true = (logits[:, :count] > 0) & own, target[:, :count] & own
-        tp, fp, fn = (np.array([int(x.sum())]) for x in (said & true, said & ~true, ~said & true))
-        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}
-
-    def validate(self) -> None:
-        """Only write a line to the log: without a prompt there is no object to outline."""
-        self.trainer.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
+        return {"loss": loss.cpu().numpy(), **hits_and_misses(said, true)}
 
     def _input(self, batch: dict) -> torch.Tensor:
         """Both views of all samples as network input (2 b, c + 7, *space)."""

@@ -116,10 +116,6 @@ class Naming(Objective):
         fp, fn = pairs.sum(axis=0)[1:] - tp, pairs.sum(axis=1)[1:] - tp
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn}
 
-    def validate(self) -> None:
-        """Only write a line to the log: without a prompt there is no object to outline."""
-        self.trainer.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
-
     def _supervised(self, outputs: list[torch.Tensor]) -> Scales:
         """The outputs that nnU-Net's loss takes: all scales with deep supervision, else the finest alone."""
         return outputs if self.trainer.enable_deep_supervision else outputs[0]

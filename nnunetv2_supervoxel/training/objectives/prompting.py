@@ -17,7 +17,7 @@ from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.objectives.base import Objective
+from nnunetv2_supervoxel.training.objectives.base import Objective, hits_and_misses
 from nnunetv2_supervoxel.training.ranks import gathered, share_of_rank
 from nnunetv2_supervoxel.training.rounds import InteractionRounds
 from nnunetv2_supervoxel.training.sampling import Sampler, finest, to_device
@@ -105,10 +105,9 @@ class Prompting(Objective):
         with self.trainer.autocast():
             loss = self.trainer.loss(output, target)
         logits = finest(output)
-        hit = (logits[:, 1] > logits[:, 0], finest(target)[:, 0] > 0)
-        tp, fp, fn = (np.array([int(x.sum())]) for x in (hit[0] & hit[1], hit[0] & ~hit[1], ~hit[0] & hit[1]))
+        counts = hits_and_misses(logits[:, 1] > logits[:, 0], finest(target)[:, 0] > 0)
         prompts = list(zip(kinds, curve[0].tolist(), curve[-1].tolist(), strict=True))
-        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "prompts": prompts}
+        return {"loss": loss.cpu().numpy(), **counts, "prompts": prompts}
 
     def on_validation_epoch_end(self, outputs: list[dict]) -> None:
         """Log Dice by interaction type. nnU-Net's pseudo Dice is the one after the last prompt."""
