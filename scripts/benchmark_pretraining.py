@@ -23,8 +23,9 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -183,19 +184,11 @@ def repetition(seed: int, folder: Path, logs: Path, budget: Budget, results: Kep
     Raises:
         SystemExit: a pretraining failed.
     """
-    failures = []
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda arm: pretrain(arm, seed, folder, logs), POOLS))
-        todo = [cell for cell in cells(seed, budget) if cell.name not in results.cells]
-        running = {pool.submit(fine_tune, cell, folder, logs, budget): cell for cell in todo}
-        for done in as_completed(running):
-            try:
-                cell, result = running[done], done.result()
-                results.add(cell.name, asdict(cell) | result)
-                print(f"{cell.name}: {result['dice']:.3f} ({result['seconds']:.0f} s)", flush=True)
-            except SystemExit as failure:  # the others go on, and their results are kept
-                failures.append(str(failure))
-    return failures
+    todo = [cell for cell in cells(seed, budget) if cell.name not in results.cells]
+    work = {cell.name: partial(fine_tune, cell, folder, logs, budget) for cell in todo}
+    return results.run(work, jobs, lambda result: f"{result['dice']:.3f}")
 
 
 def cells(seed: int, budget: Budget) -> Iterator[Cell]:
@@ -298,7 +291,7 @@ def weights_of(arm: str, seed: int, folder: Path) -> Path:
 
 
 def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
-    """Train nnU-Net on a cell's labelled cases; Dice on the test cases by structure, their mean, and seconds."""
+    """Train nnU-Net on a cell's labelled cases; the cell, Dice on the test cases by structure, its mean, seconds."""
     results = folder / "fine_tuned" / cell.arm / f"{cell.epochs}_epochs"
     variables = {
         "nnUNet_results": str(results),
@@ -313,7 +306,7 @@ def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
     trained = results / TARGET / f"FewCasesTrainer__nnUNetPlans__{CONFIGURATION}" / f"fold_{fold(cell, budget)}"
     mean = json.loads((trained / "validation" / "summary.json").read_text())["mean"]
     dice = {name: mean[str(label)]["Dice"] for name, label in LABELS.items() if label}
-    return {"structures": dice, "dice": float(np.mean(list(dice.values()))), "seconds": seconds}
+    return asdict(cell) | {"structures": dice, "dice": float(np.mean(list(dice.values()))), "seconds": seconds}
 
 
 def table(results: KeptResults, budget: Budget) -> str:

@@ -27,8 +27,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -133,6 +133,11 @@ class Cell:
         return f"{self.setting} {self.choice}, {self.recipe}, seed {self.seed}"
 
     @property
+    def file_name(self) -> str:
+        """The name without spaces, for its files and folders."""
+        return self.name.replace(", ", "_").replace(" ", "_")
+
+    @property
     def dataset(self) -> str:
         return dataset_name(self.setting, self.choice, RECIPES[self.recipe].source)
 
@@ -159,7 +164,8 @@ def main() -> None:
         todo = [cell for cell in cells(arguments.settings, seed) if cell.name not in results.cells]
         for stage in (False, True):  # what others start from comes first
             part = [cell for cell in todo if bool(RECIPES[cell.recipe].after) == stage]
-            failures += run_cells(part, folder, budget, results, arguments)
+            work = {cell.name: partial(train, cell, folder, budget, arguments.device) for cell in part}
+            failures += results.run(work, arguments.jobs, lambda result: f"{len(result['objects'])} objects")
     if failures:
         sys.exit("\n".join([*failures, "Run the same command again for what is missing."]))
     text = "\n\n".join(table(results, setting) for setting in arguments.settings)
@@ -190,25 +196,6 @@ def cells(settings: Sequence[str], seed: int) -> Iterator[Cell]:
             for name, recipe in RECIPES.items():
                 if recipe.labels or not number:
                     yield Cell(setting, choice, name, seed)
-
-
-def run_cells(
-    todo: Sequence[Cell], folder: Path, budget: Budget, results: KeptResults, arguments: argparse.Namespace
-) -> list[str]:
-    """Train and validate, `jobs` at once; what failed."""
-    failures = []
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        running = {pool.submit(train, cell, folder, budget, arguments.device): cell for cell in todo}
-        for done in as_completed(running):
-            cell = running[done]
-            try:
-                result = done.result()
-            except SystemExit as failure:  # the others go on, and their results are kept
-                failures.append(str(failure))
-                continue
-            results.add(cell.name, asdict(cell) | result)
-            print(f"{cell.name}: {len(result['objects'])} objects, {result['seconds']:.0f} s", flush=True)
-    return failures
 
 
 def dataset_name(setting: str, choice: str, source: str) -> str:
@@ -263,11 +250,9 @@ def write_raw(setting: str, raw: Path, labelled: Sequence[int], budget: Budget) 
 
 
 def train(cell: Cell, folder: Path, budget: Budget, device: str) -> dict:
-    """Train and validate with nnU-Net's command; what became of each object, and the seconds it took."""
+    """Train and validate with nnU-Net's command; the cell, what became of each object, and the seconds it took."""
     recipe = RECIPES[cell.recipe]
-    results, config = (
-        folder / part / cell.name.replace(", ", "_").replace(" ", "_") for part in ("trained", "configs")
-    )
+    results, config = (folder / part / cell.file_name for part in ("trained", "configs"))
     config.parent.mkdir(exist_ok=True)
     epochs, steps = 4, max(1, round(budget.steps * recipe.steps / 4))
     length = {"num_epochs": epochs, "num_iterations_per_epoch": steps, "real_label_fraction": recipe.labels}
@@ -276,7 +261,7 @@ def train(cell: Cell, folder: Path, budget: Budget, device: str) -> dict:
     training = [convert_dataset_name_to_id(cell.dataset), CONFIGURATION, 0, "-tr", TRAINER, "-device", device]
     if recipe.after:
         first = Cell(cell.setting, next(iter(CHOICES[cell.setting])), recipe.after, cell.seed)
-        begun = folder / "trained" / first.name.replace(", ", "_").replace(" ", "_")
+        begun = folder / "trained" / first.file_name
         training += ["-pretrained_weights", trained_fold(begun, first) / "checkpoint_final.pth"]
     log = folder / "logs" / f"{results.name}.txt"
     seconds = logged(log, "nnUNetv2_train", *training, env=os.environ | variables)
@@ -287,7 +272,7 @@ def train(cell: Cell, folder: Path, budget: Budget, device: str) -> dict:
         for one in case
         if one["source"] == "label"
     ]
-    return {"objects": objects, "seconds": seconds}
+    return asdict(cell) | {"objects": objects, "seconds": seconds}
 
 
 def trained_fold(results: Path, cell: Cell) -> Path:

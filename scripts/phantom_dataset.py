@@ -53,22 +53,29 @@ def write_raw(
         seeds: of the phantoms.
         spacing: voxel size (z, y, x) in mm.
     """
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         phantom = make_phantom(shape, np.random.default_rng(seed))
-        anything = (phantom.labels > 0).astype(np.uint8)
-        for name, array in (
-            (f"imagesTr/{case_name(seed)}_0000", phantom.image),
-            (f"labelsTr/{case_name(seed)}", anything),
-        ):
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing([float(size) for size in spacing[::-1]])
-            sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+        write_raw_case(folder, case_name(seed), phantom.image, (phantom.labels > 0).astype(np.uint8), spacing)
+    describe_raw(folder, ("anything",), len(seeds))
+
+
+def write_raw_case(
+    folder: Path, case: str, image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)
+) -> None:
+    """Write the image and the label map (z, y, x) of a case into the raw dataset's folder, which is made if missing."""
+    for name, array in ((f"imagesTr/{case}_0000", image), (f"labelsTr/{case}", labels)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        written = sitk.GetImageFromArray(array)
+        written.SetSpacing([float(size) for size in spacing[::-1]])
+        sitk.WriteImage(written, str(folder / f"{name}.nii.gz"))
+
+
+def describe_raw(folder: Path, labels: Sequence[str], cases: int) -> None:
+    """Write a raw dataset's dataset.json; labels count from 1."""
     description = {
         "channel_names": {"0": "MRI"},
-        "labels": {"background": 0, "anything": 1},
-        "numTraining": len(seeds),
+        "labels": {"background": 0, **{name: number for number, name in enumerate(labels, 1)}},
+        "numTraining": cases,
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(description))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cc3d
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+from phantom_dataset import describe_raw, write_raw_case
 
 from nnunetv2_supervoxel.phantoms import make_body_phantom, make_phantom
 
@@ -27,8 +26,6 @@ def write_families(raw: Path, training: int, test: int) -> tuple[list[str], list
         The names of training and test cases.
     """
     names: dict[str, list[str]] = {"train": [], "test": []}
-    for part in ("imagesTr", "labelsTr"):
-        (raw / part).mkdir(parents=True, exist_ok=True)
     for prefix, count in (("train", training), ("test", test)):
         for number in range(count):
             family = 1 + number % 2
@@ -38,17 +35,8 @@ def write_families(raw: Path, training: int, test: int) -> tuple[list[str], list
             if prefix == "train" and family == 2:
                 labels[:] = 0
             names[prefix].append(f"{prefix}_{number:02d}")
-            sitk.WriteImage(
-                sitk.GetImageFromArray(phantom.image), raw / "imagesTr" / f"{names[prefix][-1]}_0000.nii.gz"
-            )
-            sitk.WriteImage(sitk.GetImageFromArray(labels), raw / "labelsTr" / f"{names[prefix][-1]}.nii.gz")
-    description = {
-        "channel_names": {"0": "MRI"},
-        "labels": {"background": 0, "organ": 1, "body_part": 2},
-        "numTraining": training + test,
-        "file_ending": ".nii.gz",
-    }
-    (raw / "dataset.json").write_text(json.dumps(description))
+            write_raw_case(raw, names[prefix][-1], phantom.image, labels)
+    describe_raw(raw, ("organ", "body_part"), training + test)
     return names["train"], names["test"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,29 @@ class KeptResults:
         """Keep a result."""
         self.cells[name] = result
         self._write()
+
+    def run(self, work: Mapping[str, Callable[[], dict]], jobs: int, say: Callable[[dict], str]) -> list[str]:
+        """Make results, `jobs` at once, keep each as soon as it is there, and print it.
+
+        Args:
+            work: makes a result, with its "seconds" in it, by the result's name.
+            jobs: how many at once.
+            say: what to print of a result.
+
+        Returns:
+            Why others are missing.
+        """
+        failures = []
+        with ThreadPoolExecutor(jobs) as pool:
+            running = {pool.submit(make): name for name, make in work.items()}
+            for done in as_completed(running):
+                try:
+                    name, result = running[done], done.result()
+                    self.add(name, result)
+                    print(f"{name}: {say(result)} ({result['seconds']:.0f} s)", flush=True)
+                except SystemExit as failure:  # the others go on, and their results are kept
+                    failures.append(str(failure))
+        return failures
 
     def note(self, key: str, value: object) -> None:
         """Keep what isn't a result."""

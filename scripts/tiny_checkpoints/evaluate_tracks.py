@@ -16,6 +16,7 @@ from nnunetv2_supervoxel.checkpoints.loading import load_sam2
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow
 from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
 from nnunetv2_supervoxel.phantoms import Phantom, make_body_phantom, make_folded_phantom, make_phantom
+from nnunetv2_supervoxel.training.rounds import dice
 
 SHAPES = ((60, 96, 112), (60, 80, 128), (60, 112, 88))
 KINDS = {"plain": make_phantom, "folded": make_folded_phantom, "body": make_body_phantom}
@@ -67,10 +68,10 @@ def main() -> None:
 def print_row(kind: str, results: list[TrackResult]) -> None:
     """Means over objects."""
     if results:
-        dice, far = [r.dice for r in results], [r.far_dice for r in results if r.far_dice is not None]
+        whole, far = [r.dice for r in results], [r.far_dice for r in results if r.far_dice is not None]
         print(
-            f"{kind:<8}{len(results):4d} objects  Dice {np.mean(dice):.3f}  median {np.median(dice):.3f}  {FAR} slices "
-            f"away {np.mean(far):.3f}  Dice below 0.5 {np.mean(np.array(dice) < 0.5):.0%}  volume x "
+            f"{kind:<8}{len(results):4d} objects  Dice {np.mean(whole):.3f}  median {np.median(whole):.3f}  "
+            f"{FAR} slices away {np.mean(far):.3f}  Dice below 0.5 {np.mean(np.array(whole) < 0.5):.0%}  volume x "
             f"{np.median([r.volume_ratio for r in results]):.2f}"
         )
 
@@ -109,12 +110,8 @@ def seen_on(phantom: Phantom, keyframe: int) -> list[np.ndarray]:
 def compare(track: np.ndarray, mask: np.ndarray, keyframe: int) -> tuple[float, float | None, float]:
     """Dice over all slices, mean Dice on the slices 20 from the keyframe, and the ratio of volumes."""
     away = [z for z in (keyframe - FAR, keyframe + FAR) if 0 <= z < len(mask) and (mask[z].any() or track[z].any())]
-    far = float(np.mean([_dice(track[z], mask[z]) for z in away])) if away else None
-    return _dice(track, mask), far, float(track.sum() / mask.sum())
-
-
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
-    return float(2 * np.count_nonzero(a & b) / max(1, np.count_nonzero(a) + np.count_nonzero(b)))
+    far = float(np.mean([dice(track[z], mask[z]) for z in away])) if away else None
+    return dice(track, mask), far, float(track.sum() / mask.sum())
 
 
 if __name__ == "__main__":
