@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -20,6 +21,8 @@ from nnunetv2_supervoxel.quality.figures import CaseFigures, StructureFigures, m
 from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
 from nnunetv2_supervoxel.quality.label_maps import read_label_map
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
+
+Figures = TypeVar("Figures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,30 +51,35 @@ class EvaluatedCase:
 
     def evaluate(self) -> CaseFigures:
         """The case's figures. What goes wrong is their `error`, never raised."""
-        try:
-            return self._figures()
-        except UserError as error:
-            return self.failed(str(error))
-        except MemoryError:
-            return self.failed("it doesn't fit into memory; use fewer processes (-np).")
-        except Exception as error:  # one bad case must not stop the others
-            return self.failed(unexpected(error))
+        return attempt(self._figures, self.failed)
 
     def failed(self, reason: str) -> CaseFigures:
         """What stands for the figures of a case that can't be evaluated."""
         return CaseFigures(self.located.folder.name, self.name, error=reason)
 
-    def _figures(self) -> CaseFigures:
+    def read(self) -> tuple[np.ndarray, SupervoxelSet]:
+        """The image in grey levels, uint8 (z, y, x), and the supervoxels.
+
+        Raises:
+            UserError: files are missing or damaged, or don't fit each other.
+        """
         levels = self._grey_levels()
         z, y, x = levels.shape
-        supervoxels = read_supervoxels(self.supervoxels, self.name, (z, y, x))
+        return levels, read_supervoxels(self.supervoxels, self.name, (z, y, x))
+
+    def describe(self, levels: np.ndarray, supervoxels: SupervoxelSet) -> CaseFigures:
+        """What can be said without labels of what `read` gave."""
         return CaseFigures(
             dataset=self.located.folder.name,
             case=self.name,
             voxel_volume=float(np.prod(self.located.spacing)),
             description=describe(supervoxels, foreground(levels)),
-            structures=self._structures(supervoxels, (z, y, x)),
         )
+
+    def _figures(self) -> CaseFigures:
+        levels, supervoxels = self.read()
+        structures = self._structures(supervoxels, supervoxels.shape)
+        return replace(self.describe(levels, supervoxels), structures=structures)
 
     def _grey_levels(self) -> np.ndarray:
         """The image (z, y, x), or of several channels the first one that the models saw."""
@@ -94,6 +102,21 @@ class EvaluatedCase:
         configuration = manager.get_configuration(self.configuration)
         label_map = read_label_map(self.label_map, shape, properties, manager, configuration)
         return measure_structures(supervoxels, label_map, self.ignored)
+
+
+def attempt(work: Callable[[], Figures], failed: Callable[[str], Figures]) -> Figures:
+    """What `work` returns; if anything goes wrong, what `failed` makes of the reason, one sentence. Nothing is raised.
+
+    One bad case must not stop the others.
+    """
+    try:
+        return work()
+    except UserError as error:
+        return failed(str(error))
+    except MemoryError:
+        return failed("it doesn't fit into memory; use fewer processes (-np).")
+    except Exception as error:
+        return failed(unexpected(error))
 
 
 def list_cases(dataset: EvaluatedDataset) -> Iterator[EvaluatedCase]:

@@ -6,12 +6,25 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-from nnunetv2_supervoxel.quality.cases import EvaluatedCase, list_cases
+from nnunetv2_supervoxel.quality.cases import list_cases
 from nnunetv2_supervoxel.quality.figures import CaseFigures
 from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
+
+Figures_co = TypeVar("Figures_co", covariant=True)
+
+
+class Evaluable(Protocol[Figures_co]):
+    """A case that can be sent to another process, and says there what it is like."""
+
+    def evaluate(self) -> Figures_co:
+        """Its figures; nothing is raised."""
+
+    def failed(self, reason: str) -> Figures_co:
+        """What stands for them if that isn't possible."""
 
 
 def evaluate_datasets(datasets: Sequence[EvaluatedDataset], processes: int = 1) -> list[CaseFigures]:
@@ -29,15 +42,16 @@ def evaluate_datasets(datasets: Sequence[EvaluatedDataset], processes: int = 1) 
     """
     cases = [case for dataset in datasets for case in list_cases(dataset)]
     figures = []
-    for one in tqdm(_evaluated(cases, min(processes, len(cases))), "evaluation", len(cases), unit="case"):
+    for one in tqdm(evaluated(cases, processes), "evaluation", len(cases), unit="case"):
         if one.error:
             tqdm.write(f"{one.dataset}, {one.case}: failed: {one.error}")
         figures.append(one)
     return figures
 
 
-def _evaluated(cases: Sequence[EvaluatedCase], processes: int) -> Iterator[CaseFigures]:
-    """The figures of every case, in their order."""
+def evaluated(cases: Sequence[Evaluable[Figures_co]], processes: int) -> Iterator[Figures_co]:
+    """The figures of every case, in their order, from so many processes."""
+    processes = min(processes, len(cases))
     if processes < 2:
         yield from (case.evaluate() for case in cases)
         return
