@@ -29,6 +29,7 @@ SESSION_NAMES: dict[InteractionKind, str] = {
     "lasso": "lasso",
 }
 NO_LICENSE = "unspecified (whoever exported this model named no licence)"
+FOLD = "fold_0"  # whichever was trained: napari's plugin looks for this one only
 ZOOM_MARGIN = 24  # voxels at each side of a patch that the session ignores when it refines after zooming out
 SAME_SPACING = 1.25  # voxel sizes that differ from the training's by more than this factor are reported
 
@@ -60,7 +61,7 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
         ):
             (aside / name).write_text(json.dumps(content, indent=1) + "\n")
         (aside / "LICENSE").write_text(license_text.rstrip() + "\n")
-        (aside / f"fold_{model.fold}").mkdir()
+        (aside / FOLD).mkdir()
         checkpoint = {
             "network_weights": model.weights,
             # A name that the session knows; it builds the network as nnU-Net does.
@@ -68,7 +69,7 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
             "init_args": {"configuration": model.configuration, "fold": model.fold},
             "inference_allowed_mirroring_axes": model.mirror_axes,
         }
-        torch.save(checkpoint, aside / f"fold_{model.fold}" / "checkpoint_final.pth")
+        torch.save(checkpoint, aside / FOLD / "checkpoint_final.pth")
         if folder.exists():
             folder.rmdir()
         aside.rename(folder)
