@@ -13,11 +13,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import NotWritableError, UserError, unexpected
-from nnunetv2_supervoxel.export.original_geometry import OriginalGeometry
+from nnunetv2_supervoxel.export.original_geometry import Box, OriginalGeometry
 from nnunetv2_supervoxel.files.aside import check_writable, folder_aside, make_folder
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, open_case
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
+from nnunetv2_supervoxel.masks.flattening import largest_first, paint
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
@@ -95,7 +96,7 @@ def _read(
     """
     image, _, properties = open_case(located.cases, case)
     z, y, x = image.shape[1:]
-    geometry = OriginalGeometry(properties, manager, manager.get_configuration(found.configuration))
+    geometry = OriginalGeometry(properties, manager, manager.get_configuration(found.configuration), (z, y, x))
     return read_supervoxels(found.supervoxels, case, (z, y, x)), geometry
 
 
@@ -106,41 +107,37 @@ def _write(path: Path, supervoxels: SupervoxelSet, geometry: OriginalGeometry, f
         NotWritableError: there is no room in the folder, or writing isn't allowed.
     """
     vanished: list[int] = []
-    order = range(len(supervoxels))
-    largest_first = sorted(order, key=lambda index: -supervoxels.supervoxels[index].voxels)
-    masks = _brought_back(supervoxels, geometry, largest_first if flatten else order, vanished)
+    masks = _brought_back(supervoxels, geometry, largest_first(supervoxels) if flatten else None, vanished)
     with folder_aside(path.parent) as aside:
         if flatten:
-            _write_stack(aside / path.name, [_label_map(masks, geometry.shape)], None, geometry)
+            _write_stack(aside / path.name, [paint(masks, geometry.shape)], None, geometry)
         else:
-            _write_stack(aside / path.name, (mask for _, mask in masks), len(supervoxels), geometry)
+            volumes = (_whole(mask, place, geometry.shape) for _, mask, place in masks)
+            _write_stack(aside / path.name, volumes, len(supervoxels), geometry)
         os.replace(aside / path.name, path)
     return len(vanished)
 
 
 def _brought_back(
-    supervoxels: SupervoxelSet, geometry: OriginalGeometry, order: Iterable[int], vanished: list[int]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Index and mask, boolean (z, y, x) in the original image, of one supervoxel after the other.
+    supervoxels: SupervoxelSet, geometry: OriginalGeometry, order: Iterable[int] | None, vanished: list[int]
+) -> Iterator[tuple[int, np.ndarray, Box]]:
+    """Index, mask and place in the original image, see `OriginalGeometry`, of one supervoxel after the other.
 
     Indices of those that lose all their voxels on the way are added to `vanished`.
     """
-    for index in order:
+    for index in range(len(supervoxels)) if order is None else order:
         supervoxel = supervoxels.supervoxels[index]
-        here = np.zeros(supervoxels.shape, bool)
-        here[supervoxel.slices] = supervoxel.mask
-        mask = geometry.bring_back(here)
+        mask, place = geometry.bring_back(supervoxel.mask, supervoxel.slices)
         if supervoxel.voxels and not mask.any():
             vanished.append(index)
-        yield index, mask
+        yield index, mask, place
 
 
-def _label_map(masks: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...]) -> np.ndarray:
-    """Masks painted over each other (z, y, x); a mask's value is its index plus 1."""
-    labels = np.zeros(shape, np.uint16)
-    for index, mask in masks:
-        labels[mask] = index + 1
-    return labels
+def _whole(mask: np.ndarray, place: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """The volume, uint8 (z, y, x), of which a mask is a part."""
+    volume = np.zeros(shape, np.uint8)
+    volume[place] = mask
+    return volume
 
 
 def _write_stack(path: Path, volumes: Iterable[np.ndarray], count: int | None, geometry: OriginalGeometry) -> None:

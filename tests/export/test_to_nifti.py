@@ -286,6 +286,8 @@ def test_originals_without_a_geometry_are_told(make: Callable[..., Dataset]) -> 
     configuration = dataset.plans.get_configuration("3d_fullres")
     without = {key: value for key, value in dataset.properties.items() if key != "sitk_stuff"}
     with pytest.raises(Exception, match="no geometry to go back to"):
-        OriginalGeometry(without, dataset.plans, configuration)
+        OriginalGeometry(without, dataset.plans, configuration, (20, 30, 40))
     with pytest.raises(Exception, match=r"lacks 'spacing'; preprocess the dataset again"):
-        OriginalGeometry({key: without[key] for key in without if key != "spacing"}, dataset.plans, configuration)
+        OriginalGeometry(
+            {key: without[key] for key in without if key != "spacing"}, dataset.plans, configuration, (9, 9, 9)
+        )
