@@ -20,7 +20,7 @@ def main() -> int:
     return finish(
         failures,
         f"{folder}: {done} cases, {len(failures)} failed. Next: nnUNetv2_plan_and_preprocess -d {arguments.d}; to "
-        "fine-tune on another dataset later, move its plans here first (see the README's 'whole way').",
+        "fine-tune on another dataset later, move its plans here first (see docs/how_to/fine_tune.md).",
     )
 
 

@@ -104,5 +104,5 @@ def _explain(error: Exception, config_class: type[BaseModel]) -> str:
 def _explain_unknown(keys: list[str], known: list[str]) -> str:
     """That keys aren't known, which may be meant, and where all of them are listed."""
     named = [f"'{key}'{did_you_mean(key, known)}" for key in keys]
-    listed = f"known: {', '.join(known)}" if len(known) <= _FEW else "the README's tables of settings list all keys"
+    listed = f"known: {', '.join(known)}" if len(known) <= _FEW else "docs/reference/settings.md lists all keys"
     return f"unknown key{'s' if len(keys) > 1 else ''} {'; '.join(named)} ({listed})"

@@ -118,4 +118,4 @@ class PretrainingConfig(TrainingConfig):
     """What the network learns: naming (the class of every supervoxel) or in_context (find it in another view)."""
 
     objective_settings: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the objective, by name. The README has a table for each objective."""
+    """Settings of the objective, by name (see the section of each objective in docs/reference/settings.md)."""

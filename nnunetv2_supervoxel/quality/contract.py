@@ -1,4 +1,4 @@
-"""What the supervoxel files of a case promise, and whether they keep it. The README's table of files says the same."""
+"""What the supervoxel files of a case promise, and whether they keep it. docs/reference/files.md says the same."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def test_templates_are_valid(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("masks_per_imag: 3", "unknown key 'masks_per_imag', did you mean 'masks_per_image'? (the README's tables"),
+        ("masks_per_imag: 3", "unknown key 'masks_per_imag', did you mean 'masks_per_image'? (docs/reference"),
         ("sam_checkpoint: a", "did you mean 'sam1_checkpoint' or 'sam2_checkpoint'?"),
-        ("colour: red", "unknown key 'colour' (the README's tables"),
+        ("colour: red", "unknown key 'colour' (docs/reference"),
         ("masks_per_image: many", "'masks_per_image' is 'many'"),
         ("masks_per_image: 0", "greater than or equal to 1"),
         ("channel: [0, 1, 2, 3]", "'channel'"),
@@ -99,7 +99,7 @@ def test_every_mistake_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_config(write(tmp_path, "axis: [5]\nfirst: 1\nsecond: 2"), GenerationConfig)
     message = str(error.value)
-    assert "unknown keys 'first'; 'second' (the README's tables of settings list all keys); " in message
+    assert "unknown keys 'first'; 'second' (docs/reference/settings.md lists all keys); " in message
     assert message.endswith("; 'axis.0' is 5: input should be less than or equal to 2.")
 
 

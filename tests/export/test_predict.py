@@ -143,9 +143,9 @@ def test_wrong_prompts_are_named(tmp_path, content, words):
     assert "\n" not in str(error.value)
 
 
-def test_the_readmes_prompts_are_valid(tmp_path):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
+def test_the_pages_prompts_are_valid(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "predict.md").read_text()
+    example = re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0]
     (tmp_path / "prompts.json").write_text(example)
     objects = load_prompts(tmp_path / "prompts.json").cases["patient1"]
     assert [prompt.type for prompt in objects["kidney"]] == ["box", "scribble", "lasso"]

@@ -27,10 +27,10 @@ def scans(tmp_path):
     return folder
 
 
-def readme_commands(dataset, target):
-    """The README's way from unlabelled images to fine-tuning, with these dataset IDs."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"### The whole way.*?```bash\n(.*?)```", readme, re.DOTALL)
+def documented_commands(dataset, target):
+    """The documented way from unlabelled images to fine-tuning, with these dataset IDs."""
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "fine_tune.md").read_text()
+    (block,) = re.findall(r"## The whole way.*?```bash\n(.*?)```", page, re.DOTALL)
     ids = {"990": str(dataset), "7": str(target)}
     return [[ids.get(word, word) for word in shlex.split(line, comments=True)] for line in block.splitlines()]
 
@@ -53,7 +53,7 @@ def test_nnunet_preprocesses_an_imported_folder_with_plans_of_another(scans, run
         assert label.GetOrigin() == image.GetOrigin()
         assert (sitk.GetArrayFromImage(label) == IGNORE).all()
 
-    _, plan, move, preprocess, *_ = readme_commands(994, 997)
+    _, plan, move, preprocess, *_ = documented_commands(994, 997)
     for command in ([*plan, "-npfp", 1, "--verify_dataset_integrity"], move, [*preprocess, "-np", 1]):
         done = run(*command)
         assert done.returncode == 0, done.stderr
