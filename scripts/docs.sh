@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Build the documentation (docs/, strict: a broken link is an error) into site/; open site/index.html.
-# Usage: scripts/docs.sh [FOLDER]   (default: site/ in the repository). No network is needed but for the environment.
+# Build the documentation (docs/) into site/. It is strict: a broken link is an error. Then open site/index.html, or
+# serve it, which gives it a search, too: python -m http.server -d site. Nothing is loaded from a network.
+# Usage: scripts/docs.sh [FOLDER]   (default: site/ in the repository)
 set -euo pipefail
 
 case "${1:-}" in -h | --help)
-    sed -n '2,3s/^# //p' "$0"
+    sed -n '2,4s/^# //p' "$0"
     exit 0
     ;;
 esac
