@@ -59,10 +59,10 @@ def main() -> None:
     report(rows, {"shape": arguments.shape, "seed": arguments.seed}, arguments.json)
 
 
-def write_dataset(folder: Path, shape: tuple[int, int, int], objects: int, seed: int) -> None:
-    """A preprocessed dataset with one case and its supervoxels."""
+def write_dataset(folder: Path, shape: tuple[int, int, int], objects: int, seed: int, case: str = CASE) -> None:
+    """A preprocessed dataset with one case and its supervoxels; one that is there gets this case, too."""
     rng = np.random.default_rng(seed)
-    (folder / IDENTIFIER).mkdir(parents=True)
+    (folder / IDENTIFIER).mkdir(parents=True, exist_ok=True)
     (folder / "nnUNetPlans.json").write_text(json.dumps(PLANS))
     axes = np.meshgrid(*(np.linspace(-1.2, 1.2, size, dtype=np.float32) for size in shape), indexing="ij", sparse=True)
     image = rng.normal(0, 0.2, (1, *shape)).astype(np.float32)
@@ -72,12 +72,12 @@ def write_dataset(folder: Path, shape: tuple[int, int, int], objects: int, seed:
         one = draw_ellipsoid(shape, rng)
         labels[0][one.slices][one.mask] = 1 + number % LABELS
     nnUNetDatasetBlosc2.save_case(
-        image, labels, {}, str(folder / IDENTIFIER / CASE), (1, 128, 128, 128), (1, 32, 64, 64)
+        image, labels, {}, str(folder / IDENTIFIER / case), (1, 128, 128, 128), (1, 32, 64, 64)
     )
     supervoxels = [draw_ellipsoid(shape, rng) for _ in range(objects)]
     for i in range(9, objects, 10):
         supervoxels[i] = nearly(supervoxels[i - 1])
-    write_case(folder / f"{IDENTIFIER}_supervoxels", CASE, SupervoxelSet(shape, tuple(supervoxels)), {})
+    write_case(folder / f"{IDENTIFIER}_supervoxels", case, SupervoxelSet(shape, tuple(supervoxels)), {})
 
 
 def draw_ellipsoid(shape: tuple[int, int, int], rng: np.random.Generator) -> Supervoxel:

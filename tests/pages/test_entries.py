@@ -1,0 +1,84 @@
+"""What the page says of one case."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnunetv2_supervoxel.pages.entries import CaseToShow, missing
+from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
+from nnunetv2_supervoxel.quality.reading import read_supervoxels
+
+SHAPE, VOXEL_MM3 = (12, 40, 58), 2.5 * 0.7 * 0.9
+
+
+def test_a_case_is_described_as_evaluation_describes_it(
+    cases: dict[str, CaseToShow], dataset: EvaluatedDataset
+) -> None:
+    entry = cases["a1"].evaluate()
+    evaluated = cases["a1"].case.evaluate()
+    assert entry.status == "done"
+    assert entry.figures.description == evaluated.description
+    voxels = [one.voxels for one in read_supervoxels(dataset.supervoxels, "a1", SHAPE).supervoxels]
+    assert len(voxels) > 3
+    assert entry.numbers["supervoxels"] == len(voxels)
+    assert entry.numbers["volume"] == pytest.approx(np.median(voxels) * VOXEL_MM3)
+    assert entry.numbers["predicted_iou"] == pytest.approx(0.9)
+    assert entry.numbers["consistency"] == pytest.approx(0.7)
+    assert entry.volume_share == max(voxels) / np.prod(SHAPE)
+    assert entry.made_by["config"]["keyframes"] == 6
+    assert entry.notes == ()
+    assert cases["a2"].evaluate().notes == ("12 voxels are NaN or infinite",)
+    assert entry.thumbnail[:4] == b"RIFF"
+
+
+def test_an_empty_case_has_a_picture_and_no_supervoxels(cases: dict[str, CaseToShow]) -> None:
+    entry = cases["empty"].evaluate()
+    assert entry.status == "empty"
+    assert entry.numbers["supervoxels"] == 0
+    assert math.isnan(entry.numbers["volume"])
+    assert entry.thumbnail
+
+
+def test_a_damaged_case_says_why(cases: dict[str, CaseToShow]) -> None:
+    entry = cases["damaged"].evaluate()
+    assert entry.status == "failed"
+    assert "damaged" in entry.figures.error
+    assert "--overwrite" in entry.figures.error
+    assert entry.numbers == {}
+    assert entry.thumbnail == b""
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "{}", '{"n": 1'])
+def test_a_json_of_something_else(folder: Path, cases: dict[str, CaseToShow], content: str) -> None:
+    (folder / "cases_supervoxels" / "a1.json").write_text(content)
+    entry = cases["a1"].evaluate()
+    assert entry.status == "failed"
+    assert "please report" not in entry.figures.error
+
+
+def test_scores_that_nobody_gave(folder: Path, cases: dict[str, CaseToShow]) -> None:
+    path = folder / "cases_supervoxels" / "a1.json"
+    content = json.loads(path.read_text())
+    for one in content["supervoxels"]:
+        one |= {"predicted_iou": None, "consistency": None}
+    path.write_text(json.dumps(content))
+    entry = cases["a1"].evaluate()
+    assert entry.status == "done"
+    assert math.isnan(entry.numbers["predicted_iou"])
+    assert entry.consistency == ()
+
+
+def test_a_case_whose_image_is_gone(cases: dict[str, CaseToShow]) -> None:
+    gone = replace(cases["a1"], case=replace(cases["a1"].case, name="gone"))
+    assert gone.evaluate().status == "failed"
+
+
+def test_a_missing_case() -> None:
+    entry = missing("Dataset995_Pages", "b", "it was too large")
+    assert (entry.status, entry.figures.error, entry.numbers) == ("missing", "it was too large", {})

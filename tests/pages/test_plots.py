@@ -1,0 +1,57 @@
+"""Plots in a page."""
+
+from __future__ import annotations
+
+import base64
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from nnunetv2_supervoxel.pages.plots import curves, histogram
+
+
+def svg(address: str) -> str:
+    kind, content = address.split(",")
+    assert kind == "data:image/svg+xml;base64"
+    text = base64.b64decode(content).decode()
+    ElementTree.fromstring(text)
+    return text
+
+
+def bars(text: str) -> int:
+    """Filled shapes in the bars' colour that have a height."""
+    shapes = re.findall(r'<path d="([^"]+)"[^>]*style="fill: #4c72b0', text)
+    heights = [np.ptp([float(y) for y in re.findall(r"[\d.]+ ([\d.]+)", shape)]) for shape in shapes]
+    return sum(height > 0.1 for height in heights)
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic", "expected"),
+    [
+        ([1, 2, 2, 4], False, 3),  # every whole number has its own bar
+        ([5], False, 1),
+        ([0.25, 0.5, 0.75], False, 3),
+        ([1.0, 1.0], False, 1),
+        ([1.5, 150.0, 15000.0], True, 3),
+        ([3.0], True, 1),
+    ],
+)
+def test_bars(values: list, logarithmic: bool, expected: int) -> None:
+    text = svg(histogram(values, "volume in mm³", "supervoxels", logarithmic))
+    assert bars(text) == expected
+    assert "volume in mm³" in text  # as text, not as outlines of letters
+
+
+def test_many_whole_numbers_share_bars() -> None:
+    assert 12 <= bars(svg(histogram(range(1000), "n", "cases"))) <= 25
+
+
+def test_the_same_values_give_the_same_picture() -> None:
+    assert histogram([1, 2, 3.5], "a", "b") == histogram([1, 2, 3.5], "a", "b")
+
+
+def test_curves_are_named() -> None:
+    text = svg(curves({"point (3)": [0.1, 0.5], "box (2)": [0.3, 0.4]}, "interactions", "Dice"))
+    assert all(word in text for word in ("point (3)", "box (2)", "interactions", "Dice"))
