@@ -1,4 +1,4 @@
-"""scripts/offline_bundle.sh: its file works where only the packages are that its README names.
+"""scripts/offline_bundle.sh: its file works where only the packages are that docs/how_to/servers_without_network.md names.
 
 That place is a virtual environment with links to those packages, and to what they need.
 """
@@ -58,7 +58,7 @@ def packing() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, packing: ModuleType) -> Path:
-    """An interpreter that sees what the README wants a machine to have."""
+    """An interpreter that sees what that page wants a machine to have."""
     return packing.make_machine(tmp_path_factory.mktemp("machine") / "venv", MUST_BE_THERE)
 
 
