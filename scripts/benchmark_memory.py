@@ -25,6 +25,7 @@ from scipy import ndimage
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, generate_folder, load_config
 from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.phantoms import make_phantom
+from nnunetv2_supervoxel.runners.serial import SerialRunner
 
 DRAWN_UP_TO = 160  # voxels along an axis; larger phantoms are enlarged smaller ones
 SLICES_AT_ONCE = 20
@@ -71,7 +72,7 @@ def _generate(folder: Path, arguments: argparse.Namespace) -> dict:
     peak, clock, volume = MemoryPeak(), Clock(), 4 * int(np.prod(arguments.shape))
     peak.restart()
     with clock("generation"):
-        [case] = generate_folder(folder / "in", folder / "out", generator=generator)
+        [case] = generate_folder(folder / "in", folder / "out", runner=SerialRunner(generator))
     return {
         "shape": " x ".join(map(str, arguments.shape)),
         "status": case.status,

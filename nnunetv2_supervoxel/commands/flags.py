@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from nnunetv2_supervoxel.config import GenerationConfig, find_config, load_config
 from nnunetv2_supervoxel.files.aside import check_writable
+from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -49,31 +51,55 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
-    """How generation runs: device, parts, what is there already, report. `check_running` checks the values."""
+    """How generation runs: device, workers, parts, reports. `check_running` checks the values."""
     add_device(parser)
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument("-num_gpus", type=int, default=1, metavar="N", help="run on N GPUs of this machine at once")
+    workers.add_argument(
+        "--dask",
+        metavar="ADDRESS|FILE.json|local",
+        help="have the workers of a Dask cluster do the cases: the scheduler's address (tcp://host:8786), its "
+        "scheduler file, or 'local': this machine, one worker per GPU",
+    )
     parser.add_argument(
-        "-num_parts", type=int, default=1, metavar="N", help="share the cases out among N processes (default: 1) ..."
+        "-num_parts", type=int, default=1, metavar="N", help="do a fixed share of the cases, one of N (default: 1) ..."
     )
     parser.add_argument(
         "-part_id", type=int, default=0, metavar="I", help="... of which this is number I, from 0 (default: 0)"
     )
+    parser.add_argument(
+        "--claim-timeout",
+        type=float,
+        default=CLAIM_TIMEOUT,
+        metavar="SECONDS",
+        help="several runs share a dataset, and each case is done once; a run on another machine that hasn't been "
+        "heard of for so long is taken for dead (default: %(default)g)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="make existing supervoxels anew")
     parser.add_argument("--report", type=Path, metavar="FILE.csv", help="write a table: case, status, supervoxels, ...")
+    parser.add_argument("--json-log", type=Path, metavar="FILE", help="add a line of JSON as soon as a case is done")
 
 
 def check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the command with the usage if a value of `add_running` is wrong.
 
     Raises:
-        NotWritableError: the report can't be written.
+        NotWritableError: the report or the log can't be written.
     """
+    if arguments.num_gpus < 1:
+        parser.error("-num_gpus must be at least 1")
+    if arguments.num_gpus > 1 and arguments.device not in (None, "cuda", "cpu"):
+        parser.error("-num_gpus gives every worker a device of its own; leave -device out, or say cpu")
     if arguments.num_parts < 1:
         parser.error("-num_parts must be at least 1")
     if not 0 <= arguments.part_id < arguments.num_parts:
         parser.error("-part_id counts from 0 to num_parts - 1")
-    if arguments.report and not arguments.report.resolve().parent.is_dir():
-        parser.error(f"--report: there is no folder {arguments.report.parent}")
-    if arguments.report and arguments.report.is_dir():
-        parser.error(f"--report: {arguments.report} is a folder")
-    if arguments.report:
-        check_writable(arguments.report.resolve().parent)
+    if not 0 < arguments.claim_timeout < math.inf:
+        parser.error("--claim-timeout must be above 0")
+    for flag, path in (("--report", arguments.report), ("--json-log", arguments.json_log)):
+        if path and not path.resolve().parent.is_dir():
+            parser.error(f"{flag}: there is no folder {path.parent}")
+        if path and path.is_dir():
+            parser.error(f"{flag}: {path} is a folder")
+        if path:
+            check_writable(path.resolve().parent)

@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.commands.flags import (
     make_parser,
     read_config,
 )
-from nnunetv2_supervoxel.commands.summary import exit_code, summed_up
+from nnunetv2_supervoxel.commands.summary import RunSummary
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
@@ -27,15 +27,17 @@ def main() -> int:
     share_machine()
 
     from nnunetv2_supervoxel.files.preprocessed import locate_dataset
-    from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
-    from nnunetv2_supervoxel.runners.cases import dataset_cases, prepare_targets
+    from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases
+    from nnunetv2_supervoxel.runners.choice import chosen_runner
     from nnunetv2_supervoxel.runners.generate import generate_dataset
 
     for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
         cases = dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
-        prepare_targets(cases[arguments.part_id :: arguments.num_parts], arguments.overwrite)
-    generator = SupervoxelGenerator(config, arguments.device)
-    with summed_up(arguments.report) as reports:
+        begin_run(cases[arguments.part_id :: arguments.num_parts], arguments.overwrite)
+    with (
+        chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
+        RunSummary(arguments.report, arguments.json_log) as summary,
+    ):
         for dataset in arguments.d:
             generate_dataset(
                 dataset,
@@ -44,10 +46,11 @@ def main() -> int:
                 num_parts=arguments.num_parts,
                 part_id=arguments.part_id,
                 overwrite=arguments.overwrite,
-                generator=generator,
-                tell=reports.append,
+                claim_timeout=arguments.claim_timeout,
+                runner=runner,
+                tell=summary.add,
             )
-    return exit_code(reports)
+    return summary.exit_code
 
 
 def _parse() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_config, add_running, check_running, make_parser, read_config
-from nnunetv2_supervoxel.commands.summary import exit_code, summed_up
+from nnunetv2_supervoxel.commands.summary import RunSummary
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
@@ -20,20 +20,27 @@ def main() -> int:
     images_to_generate(arguments.i, output, config)  # a wrong folder is reported before anything heavy is imported
     share_machine()
 
+    from nnunetv2_supervoxel.runners.cases import begin_run, folder_cases
+    from nnunetv2_supervoxel.runners.choice import chosen_runner
     from nnunetv2_supervoxel.runners.generate import generate_folder
 
-    with summed_up(arguments.report) as reports:
+    cases = folder_cases(arguments.i, output, config)[arguments.part_id :: arguments.num_parts]
+    begin_run(cases, arguments.overwrite)  # what can't be written is reported before models are loaded
+    with (
+        chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
+        RunSummary(arguments.report, arguments.json_log) as summary,
+    ):
         generate_folder(
             arguments.i,
             output,
-            config,
-            device=arguments.device,
             num_parts=arguments.num_parts,
             part_id=arguments.part_id,
             overwrite=arguments.overwrite,
-            tell=reports.append,
+            claim_timeout=arguments.claim_timeout,
+            runner=runner,
+            tell=summary.add,
         )
-    return exit_code(reports)
+    return summary.exit_code
 
 
 def _parse() -> argparse.Namespace:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.aside import writing_to
 
 if TYPE_CHECKING:
     from nnunetv2_supervoxel.runners.reports import CaseReport
@@ -25,47 +28,62 @@ def finish(failures: Mapping[str, str], summary: str) -> int:
     return 1 if failures else 0
 
 
-@contextmanager
-def summed_up(table: Path | None) -> Iterator[list[CaseReport]]:
-    """A list for the reports of cases. In the end they are summed up, also if a signal or a full disk ended the run.
+class RunSummary:
+    """Takes the reports of cases. In the end they are summed up, also if a signal or a full disk ended the run.
 
     Args:
-        table: file to write the reports to, if one is wanted.
+        table: CSV file to write the reports to, if one is wanted.
+        log: file to which a line of JSON is added for every case as soon as it is through, if one is wanted.
     """
-    reports: list[CaseReport] = []
-    try:
-        yield reports
-    except BaseException as error:
-        if reports or isinstance(error, KeyboardInterrupt):
-            _sum_up(reports, table)
-        raise
-    _sum_up(reports, table)
 
+    def __init__(self, table: Path | None, log: Path | None) -> None:
+        self._table = table
+        self._log = log
+        self._reports: list[CaseReport] = []
 
-def exit_code(reports: Sequence[CaseReport]) -> int:
-    """0 if every case is done, else 1."""
-    return int(any(report.status == "failed" for report in reports))
+    def __enter__(self) -> RunSummary:
+        return self
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None or self._reports or issubclass(kind, KeyboardInterrupt):
+            self._sum_up()
 
-def _sum_up(reports: Sequence[CaseReport], table: Path | None) -> None:
-    """Print how many cases were made, kept, ..., and name those that failed; write the table if one is wanted."""
-    count = Counter(report.status for report in reports)
-    print(
-        f"{len(reports)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without supervoxels, "
-        f"{count['failed']} failed; {sum(report.supervoxels for report in reports)} supervoxels in all."
-    )
-    if differing := [report.differing for report in reports if report.differing]:
-        settings = ", ".join(sorted(set().union(*differing)))
+    @property
+    def exit_code(self) -> int:
+        """0 if every case is done, else 1."""
+        return int(any(report.status == "failed" for report in self._reports))
+
+    def add(self, report: CaseReport) -> None:
+        """A case is through.
+
+        Raises:
+            NotWritableError: the log can't be written.
+        """
+        self._reports.append(report)
+        if self._log:
+            line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **asdict(report)}
+            with writing_to(self._log.resolve().parent), open(self._log, "a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _sum_up(self) -> None:
+        """Print how many cases were made, kept, ..., and name those that failed; write the table if one is wanted."""
+        reports, count = self._reports, Counter(report.status for report in self._reports)
         print(
-            f"Note: {len(differing)} of them were done before with other settings ({settings}) and stay as they are; "
-            "--overwrite makes them anew.",
-            file=sys.stderr,
+            f"{len(reports)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without supervoxels, "
+            f"{count['failed']} failed; {sum(report.supervoxels for report in reports)} supervoxels in all."
         )
-    for report in reports:
-        if report.status == "failed":
-            print(f"  {report.case}: {report.message}", file=sys.stderr)
-    if table:
-        _write_table(reports, table)
+        if differing := [report.differing for report in reports if report.differing]:
+            settings = ", ".join(sorted(set().union(*differing)))
+            print(
+                f"Note: {len(differing)} of them were done before with other settings ({settings}) and stay as they "
+                "are; --overwrite makes them anew.",
+                file=sys.stderr,
+            )
+        for report in reports:
+            if report.status == "failed":
+                print(f"  {report.case}: {report.message}", file=sys.stderr)
+        if self._table:
+            _write_table(reports, self._table)
 
 
 def _write_table(reports: Sequence[CaseReport], path: Path) -> None:

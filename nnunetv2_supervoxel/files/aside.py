@@ -32,10 +32,8 @@ def folder_aside(parent: Path) -> Iterator[Path]:
     Raises:
         NotWritableError: there is no room in `parent`, or writing isn't allowed.
     """
-    try:
+    with writing_to(parent):
         aside = Path(tempfile.mkdtemp(prefix=f".writing-{this_process()}-", dir=parent))
-    except OSError as error:
-        raise _cannot_write(parent, error) from error
     try:
         yield aside
     except Exception as error:
@@ -94,8 +92,15 @@ def make_folder(folder: Path) -> None:
     Raises:
         NotWritableError: it can't be made.
     """
-    try:
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """What the system says against writing to a folder becomes a `NotWritableError`."""
+    try:
+        yield
     except OSError as error:
         raise _cannot_write(folder, error) from error
 
@@ -124,11 +129,9 @@ def _fill(folder: Path) -> None:
         NotWritableError: there is no room for it.
     """
     probe = folder / "probe"
-    try:
+    with writing_to(folder.parent):
         probe.write_bytes(os.urandom(_ROOM))  # random, so that no file system makes it smaller
         probe.unlink()
-    except OSError as error:
-        raise _cannot_write(folder.parent, error) from error
 
 
 def _cannot_write(folder: Path, error: OSError) -> NotWritableError:

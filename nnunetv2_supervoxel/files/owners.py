@@ -19,6 +19,12 @@ def this_process() -> str:
     return f"{_machine()}.{pid}.{_second_of_start(pid)}"
 
 
+def in_words(owner: str) -> str:
+    """ "process 1234 on gpu03"; "another run" if the name says nothing."""
+    match = re.fullmatch(r"(.+)\.\d+\.(\d+)\.\d+", owner)
+    return f"process {match[2]} on {match[1]}" if match else "another run"
+
+
 def has_ended(owner: str) -> bool:
     """Whether a process is known to have ended. Nothing is known of processes on other machines.
 

@@ -84,6 +84,18 @@ def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) ->
     return Path(preprocessed_dataset) / f"{data_identifier}{FOLDER_SUFFIX}"
 
 
+def list_preprocessed(folder: Path) -> list[str]:
+    """Identifiers, sorted, of the cases in a folder that nnU-Net's preprocessing has filled.
+
+    Raises:
+        UserError: there is no such folder, or no case in it.
+    """
+    cases = _stems(folder, ".pkl")
+    if not cases:
+        raise UserError(f"There are no preprocessed cases in {folder}; run nnUNetv2_plan_and_preprocess first.")
+    return cases
+
+
 def list_cases(folder: Path | str) -> list[str]:
     """Identifiers, sorted, of the cases in `folder` that have at least one supervoxel (an array)."""
     return _stems(folder, ARRAY_ENDING)

@@ -11,6 +11,8 @@ from tqdm import tqdm
 from nnunetv2_supervoxel.errors import UserError, last_line, unexpected
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import remove_leftovers
+from nnunetv2_supervoxel.files.claims import CLAIMS
+from nnunetv2_supervoxel.files.failures import FAILURES
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_shape
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
 from nnunetv2_supervoxel.quality.contract import Fault, Remedy, check_case
@@ -73,7 +75,7 @@ def verify_dataset(found: SupervoxelDataset, repair: bool = False) -> Verificati
 
 def find_strays(folder: Path, cases: set[str]) -> list[str]:
     """Names, sorted, of everything in a folder of supervoxels that is no file of one of the cases."""
-    ours = {path.name for case in cases for path in supervoxel_files.paths_of(folder, case)}
+    ours = {path.name for case in cases for path in supervoxel_files.paths_of(folder, case)} | {CLAIMS, FAILURES}
     return sorted(path.name for path in folder.iterdir() if path.name not in ours)
 
 

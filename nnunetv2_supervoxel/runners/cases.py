@@ -13,12 +13,21 @@ from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import NotWritableError, UserError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import check_writable, remove_leftovers
+from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT, claimed, folder_clock, is_claimed, remove_void_claims
+from nnunetv2_supervoxel.files.failures import failure_since, forget_failure, note_failure
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed
 from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
-from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance, report_failed, report_kept, report_made
+from nnunetv2_supervoxel.runners.reports import (
+    CaseReport,
+    Provenance,
+    report_failed,
+    report_failed_elsewhere,
+    report_kept,
+    report_made,
+)
 from nnunetv2_supervoxel.runners.stopping import not_stopping_yet
 
 
@@ -53,6 +62,14 @@ class Case:
     def is_done(self) -> bool:
         """Whether its supervoxels are there already, or it is known that there are none."""
         return supervoxel_files.is_done(self.target, self.name, self.ending)
+
+    def written(self) -> float:
+        """When its supervoxels were written, Unix time by the clock that dates the files.
+
+        Raises:
+            OSError: they aren't there.
+        """
+        return supervoxel_files.paths_of(self.target, self.name, self.ending)[0].stat().st_mtime
 
     def check_names(self) -> None:
         """Refuse a name that its files can't have.
@@ -189,29 +206,57 @@ def folder_cases(images: Path, output: Path, config: GenerationConfig) -> list[C
     ]
 
 
-def prepare_targets(cases: Sequence[Case], overwrite: bool) -> None:
+@dataclass(frozen=True)
+class Run:
+    """How a run does its cases, whichever process does them.
+
+    Attributes:
+        overwrite: make supervoxels anew that are older than the run.
+        claim_timeout: seconds without a sign of life after which another run's claim of a case is void.
+        began: Unix time, by the clock that dates the files.
+    """
+
+    overwrite: bool = False
+    claim_timeout: float = CLAIM_TIMEOUT
+    began: float = 0.0
+
+    def is_done(self, case: Case) -> bool:
+        """Whether there is nothing left to do of a case."""
+        return case.is_done() and (not self.overwrite or case.written() > self.began)
+
+    def is_free(self, case: Case) -> bool:
+        """Whether a case is to be done, and no other run does it now."""
+        return not self.is_done(case) and not is_claimed(case.target, case.name, self.claim_timeout)
+
+
+def begin_run(cases: Sequence[Case], overwrite: bool = False, claim_timeout: float = CLAIM_TIMEOUT) -> Run:
     """Before hours of work: try whether what is to be done can be written, and remove what killed runs left there.
 
     Args:
         cases: of one dataset or folder, whose supervoxels go into one folder.
         overwrite: existing supervoxels are made anew.
+        claim_timeout: see `Run`.
 
     Raises:
         NotWritableError: nothing can be written where something is to be done.
     """
+    began = time.time()
     for target in {case.target for case in cases}:
         remove_leftovers(target)
+        remove_void_claims(target, claim_timeout)
     if to_do := next((case for case in cases if overwrite or not case.is_done()), None):
         check_writable(to_do.target)
+        began = folder_clock(to_do.target) if to_do.target.is_dir() else began
+    return Run(overwrite, claim_timeout, began)
 
 
 def do_case(
     case: Case,
     generator: SupervoxelGenerator,
     made_by: Provenance,
-    overwrite: bool = False,
+    run: Run,
     read: Callable[[Case], Volume] | None = None,
-) -> CaseReport:
+) -> CaseReport | None:
     """Make and write a case's supervoxels, unless they are there already. Its failure is reported, never raised.
 
     A signal that asks this process to end drops the case, unless its supervoxels are made and need only be written.
@@ -220,25 +265,48 @@ def do_case(
         case: to be done.
         generator: models, loaded.
         made_by: the generator's provenance, which takes time to find out, and is the same for all cases.
-        overwrite: make existing supervoxels anew.
+        run: of which this is a part.
         read: gives the case's volume; None: `case.read()`.
+
+    Returns:
+        What became of it; None if another run does the case now.
 
     Raises:
         NotWritableError: nothing can be written to its target, so that no other case there would fare better.
     """
     start = time.perf_counter()
     try:
-        if not overwrite:
-            if case.is_done():
-                return report_kept(case.name, case.read_provenance(), made_by)
+        if run.is_done(case):
+            return report_kept(case.name, case.read_provenance(), made_by)
+        if not run.overwrite:
             case.check_target()
         case.check_names()
-        volume = case.read() if read is None else read(case)
-        supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
-        with not_stopping_yet():  # what took so long to make
-            case.write(supervoxels, volume, made_by)
-        return report_made(case.name, supervoxels, time.perf_counter() - start)
+        with claimed(case.target, case.name, run.began, run.claim_timeout) as ours:
+            if not ours:
+                return None
+            if run.is_done(case):  # by another run, meanwhile
+                return report_kept(case.name, case.read_provenance(), made_by)
+            if reason := failure_since(case.target, case.name, run.began):
+                return report_failed_elsewhere(case.name, reason)
+            return _make(case, generator, made_by, read, start)
     except NotWritableError:
         raise
     except Exception as error:  # one bad case must not stop the others
-        return report_failed(case.name, error, time.perf_counter() - start)
+        report = report_failed(case.name, error, time.perf_counter() - start)
+        note_failure(case.target, case.name, report.message)
+        return report
+
+
+def _make(
+    case: Case,
+    generator: SupervoxelGenerator,
+    made_by: Provenance,
+    read: Callable[[Case], Volume] | None,
+    start: float,
+) -> CaseReport:
+    volume = case.read() if read is None else read(case)
+    supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
+    with not_stopping_yet():  # what took so long to make
+        case.write(supervoxels, volume, made_by)
+        forget_failure(case.target, case.name)
+    return report_made(case.name, supervoxels, time.perf_counter() - start)

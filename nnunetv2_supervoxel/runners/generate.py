@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from nnunetv2_supervoxel.config import GenerationConfig
+from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
-from nnunetv2_supervoxel.runners.cases import dataset_cases, folder_cases, prepare_targets
+from nnunetv2_supervoxel.runners.base import Runner, Tell
+from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases, folder_cases
 from nnunetv2_supervoxel.runners.reports import CaseReport
-from nnunetv2_supervoxel.runners.serial import run_serially
+from nnunetv2_supervoxel.runners.serial import SerialRunner
 
 
 def generate_dataset(
@@ -25,21 +26,23 @@ def generate_dataset(
     num_parts: int = 1,
     part_id: int = 0,
     overwrite: bool = False,
-    generator: SupervoxelGenerator | None = None,
-    tell: Callable[[CaseReport], object] | None = None,
+    claim_timeout: float = CLAIM_TIMEOUT,
+    runner: Runner | None = None,
+    tell: Tell | None = None,
 ) -> list[CaseReport]:
     """Make the supervoxels of every case of a preprocessed nnU-Net dataset, beside its preprocessed folder.
 
     Args:
         dataset: ID or name ("Dataset990_Demo").
-        config: settings; ignored if `generator` is given.
+        config: settings; ignored if `runner` is given.
         plans: name of the plans.
         configuration: name of the configuration, as for `nnUNetv2_train`.
-        device: where the models run; ignored if `generator` is given.
+        device: where the models run; ignored if `runner` is given.
         num_parts: share the cases out among so many processes ...
         part_id: ... of which this is one, counting from 0.
         overwrite: make existing supervoxels anew.
-        generator: models that are loaded already.
+        claim_timeout: seconds without a sign of life after which another run's claim of a case is void.
+        runner: who does the cases, with models that are loaded already; None: this process.
         tell: gets each case's report as soon as it is there.
 
     Raises:
@@ -47,12 +50,11 @@ def generate_dataset(
             are unfit. Never for a single case.
     """
     located = locate_dataset(dataset, plans, configuration)
-    config = generator.config if generator else config or GenerationConfig()
-    cases = dataset_cases(located, config)
-    cases = cases[part_id::num_parts]
-    prepare_targets(cases, overwrite)
-    generator = generator or SupervoxelGenerator(config, device)
-    return run_serially(cases, generator, overwrite, located.folder.name, tell)
+    config = runner.config if runner else config or GenerationConfig()
+    cases = dataset_cases(located, config)[part_id::num_parts]
+    run = begin_run(cases, overwrite, claim_timeout)
+    runner = runner or SerialRunner(SupervoxelGenerator(config, device))
+    return runner.run(cases, run, located.folder.name, tell)
 
 
 def generate_folder(
@@ -64,8 +66,9 @@ def generate_folder(
     num_parts: int = 1,
     part_id: int = 0,
     overwrite: bool = False,
-    generator: SupervoxelGenerator | None = None,
-    tell: Callable[[CaseReport], object] | None = None,
+    claim_timeout: float = CLAIM_TIMEOUT,
+    runner: Runner | None = None,
+    tell: Tell | None = None,
 ) -> list[CaseReport]:
     """Make the supervoxels of every image in a folder.
 
@@ -73,21 +76,21 @@ def generate_folder(
         images: folder; the config's `file_format` and `excluded_strings` say which of its files.
         output: folder, made if missing. Blosc2 arrays give triples as beside a dataset; other formats a 4D image in
             the input's format and geometry, one volume per supervoxel (NIfTI where the format can't hold 4D).
-        config: settings; ignored if `generator` is given.
-        device: where the models run; ignored if `generator` is given.
+        config: settings; ignored if `runner` is given.
+        device: where the models run; ignored if `runner` is given.
         num_parts: share the images out among so many processes ...
         part_id: ... of which this is one, counting from 0.
         overwrite: make existing supervoxels anew.
-        generator: models that are loaded already.
+        claim_timeout: seconds without a sign of life after which another run's claim of a case is void.
+        runner: who does the cases, with models that are loaded already; None: this process.
         tell: gets each case's report as soon as it is there.
 
     Raises:
         UserError: no image is found, they lie in `output`, nothing can be written there (any more), or config,
             checkpoint or device are unfit. Never for a single image.
     """
-    config = generator.config if generator else config or GenerationConfig()
-    cases = folder_cases(images, output, config)
-    cases = cases[part_id::num_parts]
-    prepare_targets(cases, overwrite)
-    generator = generator or SupervoxelGenerator(config, device)
-    return run_serially(cases, generator, overwrite, images.name, tell)
+    config = runner.config if runner else config or GenerationConfig()
+    cases = folder_cases(images, output, config)[part_id::num_parts]
+    run = begin_run(cases, overwrite, claim_timeout)
+    runner = runner or SerialRunner(SupervoxelGenerator(config, device))
+    return runner.run(cases, run, images.name, tell)

@@ -11,18 +11,18 @@ from nnunetv2_supervoxel.runners.cases import Case
 
 
 class Reader:
-    """Gives the volume of a case. While that case is worked on, a thread reads the next case that is not done.
+    """Gives the volume of a case. While that case is worked on, a thread reads the next case that is to be done.
 
     At most two volumes are in memory at a time.
 
     Args:
         cases: in the order in which they are worked on.
-        is_done: whether a case needs no work, so that nobody will ask for its volume.
+        is_to_do: whether somebody will ask for a case's volume.
     """
 
-    def __init__(self, cases: Sequence[Case], is_done: Callable[[Case], bool]) -> None:
+    def __init__(self, cases: Sequence[Case], is_to_do: Callable[[Case], bool]) -> None:
         self._cases = cases
-        self._is_done = is_done
+        self._is_to_do = is_to_do
         self._thread = ThreadPoolExecutor(1)
         self._ahead: dict[Case, Future[Volume]] = {}
 
@@ -43,6 +43,6 @@ class Reader:
             free_memory()
             volume = case.read()  # there may be room now that the case before is done
         following = self._cases[self._cases.index(case) + 1 :]
-        if upcoming := next((other for other in following if not self._is_done(other)), None):
+        if upcoming := next((other for other in following if self._is_to_do(other)), None):
             self._ahead[upcoming] = self._thread.submit(upcoming.read)
         return volume

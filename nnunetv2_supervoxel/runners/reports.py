@@ -72,6 +72,26 @@ def report_failed(case: str, error: Exception, seconds: float) -> CaseReport:
     return CaseReport(case, "failed", seconds=seconds, message=_reason(error))
 
 
+def report_failed_elsewhere(case: str, reason: str) -> CaseReport:
+    """Of a case that another run has just failed to do."""
+    return CaseReport(case, "failed", message=reason)
+
+
+def report_killed(case: str, times: int, last: str) -> CaseReport:
+    """Of a case whose workers died again and again.
+
+    Args:
+        case: identifier.
+        times: how many workers.
+        last: address of the last one.
+    """
+    message = (
+        f"{times} workers died one after the other while they did it, the last one at {last}; perhaps the system "
+        "killed them for lack of memory (see its log). Do this case on a larger machine."
+    )
+    return CaseReport(case, "failed", message=message)
+
+
 def differing_settings(before: Provenance, now: Provenance) -> list[str]:
     """Names, sorted, of the settings that make other supervoxels now than before; none if generation didn't make them.
 

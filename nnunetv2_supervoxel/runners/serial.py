@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-
-from tqdm import tqdm
+import time
+from collections import deque
+from collections.abc import Sequence
 
 from nnunetv2_supervoxel.generation.out_of_memory import free_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
-from nnunetv2_supervoxel.runners.cases import Case, do_case
+from nnunetv2_supervoxel.runners.base import SECONDS_BETWEEN_LOOKS, Runner, RunProgress, Tell
+from nnunetv2_supervoxel.runners.cases import Case, Run, do_case
 from nnunetv2_supervoxel.runners.reading_ahead import Reader
 from nnunetv2_supervoxel.runners.reports import CaseReport
 from nnunetv2_supervoxel.runners.stopping import stop_if_asked
 
 
-def run_serially(
-    cases: Sequence[Case],
-    generator: SupervoxelGenerator,
-    overwrite: bool = False,
-    title: str = "cases",
-    tell: Callable[[CaseReport], object] | None = None,
-) -> list[CaseReport]:
-    """Do the cases that are not done yet; a report for every case.
+class SerialRunner(Runner):
+    """Does one case after the other.
 
     Args:
-        cases: in their order.
         generator: models, loaded.
-        overwrite: make existing supervoxels anew.
-        title: of the progress bar.
-        tell: gets each report as soon as it is there, so that those of a run that is ended early aren't lost.
-
-    Raises:
-        NotWritableError: nothing can be written to a case's target; the cases before are done.
     """
-    reports, made_by = [], generator.provenance
-    with Reader(cases, lambda case: not overwrite and case.is_done()) as reader:
-        for case in _with_progress(cases, title):
-            report = do_case(case, generator, made_by, overwrite, reader.read)
-            if report.message:
-                tqdm.write(f"{case.name}: {report.status}: {report.message}")
-            reports.append(report)
-            if tell:
-                tell(report)
-            stop_if_asked()
-            free_memory()
-    return reports
 
+    def __init__(self, generator: SupervoxelGenerator) -> None:
+        self.config = generator.config
+        self._generator = generator
 
-def _with_progress(cases: Sequence[Case], title: str) -> Iterator[Case]:
-    with tqdm(cases, desc=title, unit="case") as progress:
-        for case in progress:
-            progress.set_postfix_str(case.name)
-            yield case
+    def run(self, cases: Sequence[Case], run: Run, title: str = "cases", tell: Tell | None = None) -> list[CaseReport]:
+        made_by, waiting, held = self._generator.provenance, deque(cases), 0
+        with Reader(cases, run.is_free) as reader, RunProgress(title, cases, tell) as progress:
+            while waiting:
+                case = waiting.popleft()
+                progress.working_on(case.name)
+                report = do_case(case, self._generator, made_by, run, reader.read)
+                if report:
+                    progress.add(report)
+                    held = 0
+                    free_memory()
+                else:
+                    waiting.append(case)
+                    held += 1
+                stop_if_asked()
+                if held and held >= len(waiting):
+                    progress.working_on(f"waiting for {waiting[0].name}, which another run does")
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+        return progress.reports

@@ -14,7 +14,7 @@ from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet, UserError
 from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.raw_dataset import import_images
 from nnunetv2_supervoxel.files.volumes import read_image, read_sitk
-from nnunetv2_supervoxel.runners.cases import do_case, folder_cases
+from nnunetv2_supervoxel.runners.cases import Run, do_case, folder_cases
 
 SHAPE = (11, 7, 5)  # x, y, z
 
@@ -56,7 +56,7 @@ def test_supervoxels_have_the_affine_of_an_image_that_itk_refuses(kind: str, tmp
     config = GenerationConfig(file_format=(".nii.gz", ".mgz"))
     (case,) = folder_cases(tmp_path / "in", tmp_path / "out", config)
     bright = (volume.array[0] > 100).astype(np.uint8)
-    report = do_case(case, lambda *_: SupervoxelSet.of_labels(bright), {"config": {}})
+    report = do_case(case, lambda *_: SupervoxelSet.of_labels(bright), {"config": {}}, Run())
     assert report.status == "made", report.message
     made = nibabel.load(tmp_path / "out" / "a.nii.gz")
     np.testing.assert_allclose(made.affine, nibabel.load(path).affine, rtol=0, atol=1e-6)

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet, UserError, gene
 from nnunetv2_supervoxel.errors import NotWritableError
 from nnunetv2_supervoxel.files.owners import this_process
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
-from nnunetv2_supervoxel.runners.cases import Case, dataset_cases, do_case, folder_cases, prepare_targets
+from nnunetv2_supervoxel.runners.cases import Case, Run, begin_run, dataset_cases, do_case, folder_cases
 
 MADE_BY = {"config": GenerationConfig().model_dump(mode="json"), "checkpoints": {}}
 
@@ -61,9 +62,9 @@ def test_cases_of_a_dataset_survive_a_journey(preprocessed: Path) -> None:
 def test_a_case_is_made_kept_and_made_anew(scans: Path, tmp_path: Path) -> None:
     case, _ = folder_cases(scans, tmp_path / "out", GenerationConfig())
     reports = [
-        do_case(case, bright_region, MADE_BY),
-        do_case(case, bright_region, MADE_BY | {"config": MADE_BY["config"] | {"seed": 7}}),
-        do_case(case, bright_region, MADE_BY, overwrite=True),
+        do_case(case, bright_region, MADE_BY, Run()),
+        do_case(case, bright_region, MADE_BY | {"config": MADE_BY["config"] | {"seed": 7}}, Run()),
+        do_case(case, bright_region, MADE_BY, Run(overwrite=True, began=time.time() + 1)),
     ]
     assert [report.status for report in reports] == ["made", "kept", "made"]
     assert {(report.supervoxels, report.voxels) for report in reports} == {(1, 2)}
@@ -76,10 +77,10 @@ def test_a_failure_is_reported(scans: Path, tmp_path: Path) -> None:
         raise ValueError("one\ntwo")
 
     case, other = folder_cases(scans, tmp_path / "out", GenerationConfig())
-    report = do_case(case, stumbles, MADE_BY)
+    report = do_case(case, stumbles, MADE_BY, Run())
     assert (report.status, report.message) == ("failed", "unexpected ValueError: one (please report this)")
     shutil.copytree(scans, tmp_path / "out")
-    report = do_case(other, bright_region, MADE_BY)
+    report = do_case(other, bright_region, MADE_BY, Run())
     assert report.status == "failed"
     assert "wasn't made by generation" in report.message
 
@@ -98,14 +99,14 @@ def test_where_all_is_done_nothing_needs_to_be_written(
 ) -> None:
     cases = folder_cases(scans, tmp_path / "out", GenerationConfig())
     for case in cases:
-        do_case(case, bright_region, MADE_BY)
+        do_case(case, bright_region, MADE_BY, Run())
     monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: pytest.fail("tried to write"))
-    prepare_targets(cases, overwrite=False)
+    begin_run(cases)
     monkeypatch.undo()
     (tmp_path / "out" / "a.nii.gz").unlink()
     leftover = tmp_path / "out" / f".writing-{this_process().rpartition('.')[0]}.5-abc"  # of an earlier process
     leftover.mkdir()
-    prepare_targets(cases, overwrite=False)
+    begin_run(cases)
     assert not leftover.exists()
 
 
@@ -116,7 +117,7 @@ def test_names_that_are_too_long_are_told_before_the_case_is_made(scans: Path, t
     sitk.WriteImage(image, str(scans / "x.nii"))
     (scans / "x.nii").rename(scans / f"{longest}.nii")
     (case,) = folder_cases(scans, tmp_path / "out", GenerationConfig(file_format=".nii"))
-    report = do_case(case, lambda *_: pytest.fail("was made"), MADE_BY, overwrite=True)
+    report = do_case(case, lambda *_: pytest.fail("was made"), MADE_BY, Run(overwrite=True, began=time.time() + 1))
     assert report.message == (
         f"{tmp_path}/out/{longest}.json would be too long a name for the file system; shorten the case's name."
     )

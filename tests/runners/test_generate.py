@@ -12,6 +12,7 @@ import pytest
 
 from nnunetv2_supervoxel import SupervoxelGenerator, generate_dataset, generate_folder
 from nnunetv2_supervoxel.files import supervoxel_files
+from nnunetv2_supervoxel.runners.serial import SerialRunner
 
 
 def contents(folder: Path, ending: str = "") -> dict[str, bytes]:
@@ -65,7 +66,7 @@ def test_supervoxels_lie_in_the_brain(preprocessed: Path, generated: Path) -> No
 
 def test_existing_results_are_kept_unless_told(generated: Path, brain_generator: SupervoxelGenerator) -> None:
     before = {path: path.stat().st_mtime_ns for path in generated.iterdir()}
-    reports = generate_dataset(990, generator=brain_generator)
+    reports = generate_dataset(990, runner=SerialRunner(brain_generator))
     assert [report.status for report in reports] == ["kept"] * 3
     assert all(report.supervoxels and report.voxels for report in reports)
     assert {path: path.stat().st_mtime_ns for path in generated.iterdir()} == before
@@ -74,9 +75,8 @@ def test_existing_results_are_kept_unless_told(generated: Path, brain_generator:
 def test_parts_make_the_same_bytes(generated: Path, brain_generator: SupervoxelGenerator) -> None:
     """Made by one process before; now in the reverse order, in two parts."""
     before = contents(generated)
-    reports = []
-    for part in (1, 0):
-        reports.append(generate_dataset(990, num_parts=2, part_id=part, overwrite=True, generator=brain_generator))
+    runner = SerialRunner(brain_generator)
+    reports = [generate_dataset(990, num_parts=2, part_id=part, overwrite=True, runner=runner) for part in (1, 0)]
     assert [[report.case for report in part] for part in reports] == [["brain_01"], ["brain_00", "brain_02"]]
     assert all(report.status == "made" for part in reports for report in part)
     assert contents(generated, ".b2nd") == {k: v for k, v in before.items() if k.endswith(".b2nd")}
@@ -112,14 +112,11 @@ def test_stock_nnunet_is_undisturbed(preprocessed: Path, generated: Path, monkey
 
 
 def test_blosc2_in_blosc2_out(preprocessed: Path, tmp_path: Path, brain_generator: SupervoxelGenerator) -> None:
-    config = brain_generator.config.model_copy(
+    runner = SerialRunner(brain_generator)
+    runner.config = runner.config.model_copy(
         update={"file_format": (".b2nd",), "excluded_strings": ("_seg.b2nd", "_01")}
     )
-    old, brain_generator.config = brain_generator.config, config
-    try:
-        reports = generate_folder(preprocessed / "nnUNetPlans_3d_fullres", tmp_path, generator=brain_generator)
-    finally:
-        brain_generator.config = old
+    reports = generate_folder(preprocessed / "nnUNetPlans_3d_fullres", tmp_path, runner=runner)
     assert [report.case for report in reports] == ["brain_00", "brain_02"]
     assert sorted(os.listdir(tmp_path)) == sorted(
         f"{case}{end}" for case in ("brain_00", "brain_02") for end in (".b2nd", ".json", ".pkl")

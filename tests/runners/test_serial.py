@@ -18,13 +18,15 @@ import SimpleITK as sitk  # noqa: N813
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet
 from nnunetv2_supervoxel.errors import NotWritableError
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.runners.cases import folder_cases
-from nnunetv2_supervoxel.runners.serial import run_serially
+from nnunetv2_supervoxel.runners.cases import begin_run, folder_cases
+from nnunetv2_supervoxel.runners.serial import SerialRunner
 from nnunetv2_supervoxel.runners.stopping import Stopped, stopping_at_signals
 
 
 class Stumbling:
     """Stands for a generator that fails on one case."""
+
+    config = GenerationConfig()
 
     def __init__(self) -> None:
         self.provenance = {"config": {}, "checkpoints": {}}
@@ -39,12 +41,13 @@ def test_every_case_has_a_report_in_the_cases_order(tmp_path: Path, capsys: pyte
     for name in "abc":
         sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.float32)), str(tmp_path / f"{name}.nii.gz"))
     cases = folder_cases(tmp_path, tmp_path / "out", GenerationConfig())
-    reports = run_serially(cases, Stumbling(), title="scans")
+    reports = SerialRunner(Stumbling()).run(cases, begin_run(cases), "scans")
     assert [(report.case, report.status) for report in reports] == [("a", "made"), ("b", "failed"), ("c", "made")]
     assert "doesn't fit into memory" in reports[1].message
     said = capsys.readouterr()
     assert said.out.startswith("b: failed: it doesn't fit")
-    assert "scans: 100%" in said.err
+    assert "scans: 3/3 cases" in said.err
+    assert "2 supervoxels, 1 failed" in said.err
 
 
 @pytest.mark.parametrize("moment", ["while a case is made", "while a case is written"])
@@ -57,6 +60,7 @@ def test_a_signal_ends_a_run_between_cases_or_drops_the_case_in_hand(
     make, write_image = Stumbling(), supervoxel_files.supervoxel_arrays.write_image
 
     class Generator:
+        config = GenerationConfig()
         provenance = make.provenance
 
         def __call__(self, array: np.ndarray, spacing: tuple[float, ...], name: str, *_: object) -> SupervoxelSet:
@@ -72,7 +76,7 @@ def test_a_signal_ends_a_run_between_cases_or_drops_the_case_in_hand(
     monkeypatch.setattr(supervoxel_files.supervoxel_arrays, "write_image", write_image_of_b)
     reports = []
     with stopping_at_signals(), pytest.raises(Stopped, match="SIGTERM"):
-        run_serially(cases, Generator(), tell=reports.append)
+        SerialRunner(Generator()).run(cases, begin_run(cases), tell=reports.append)
     finished = ["a", "b"] if moment == "while a case is written" else ["a"]
     assert [report.case for report in reports] == finished
     assert sorted(os.listdir(tmp_path / "out")) == [f"{name}{end}" for name in finished for end in (".json", ".nii.gz")]
@@ -108,6 +112,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(ending: str, small_dis
     made = []
 
     class Generator:
+        config = GenerationConfig()
         provenance: ClassVar[dict] = {"config": {}, "checkpoints": {}}
 
         def __call__(self, array: np.ndarray, spacing: tuple[float, ...], name: str, *_: object) -> SupervoxelSet:
@@ -117,7 +122,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(ending: str, small_dis
     cases = folder_cases(images, small_disk / "out", GenerationConfig(file_format=ending))
     reports = []
     with pytest.raises(NotWritableError, match="out: there is no space left; make room, then give the same command"):
-        run_serially(cases, Generator(), tell=reports.append)
+        SerialRunner(Generator()).run(cases, begin_run(cases), tell=reports.append)
     done = [report.case for report in reports]
     assert {report.status for report in reports} == {"made"}
     assert 1 <= len(done) < 8

@@ -1,0 +1,174 @@
+"""Claims: which run is doing a case, so that many runs on one folder do each case once.
+
+A claim is a file ``.running/CASE`` beside the supervoxels. It is created exclusively, which is atomic on NFS, too,
+where locks may not work. Its owner touches it again and again. It is void if its owner is known to have ended, or wasn't
+heard of for a while. Two runs that take over a void claim in the same instant can both get it; then the case is done
+twice, with the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nnunetv2_supervoxel.errors import NotWritableError
+from nnunetv2_supervoxel.files.aside import make_folder, writing_to
+from nnunetv2_supervoxel.files.owners import has_ended, this_process
+
+CLAIMS = ".running"
+CLAIM_TIMEOUT = 300.0  # seconds
+_TOUCHES = 10  # within the timeout
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim's file says.
+
+    Attributes:
+        owner: see `owners.this_process`; empty while the file is being written.
+        since: when the case was begun, Unix time.
+        run_began: when the owner's run began, Unix time.
+    """
+
+    owner: str = ""
+    since: float = 0.0
+    run_began: float = 0.0
+
+
+@contextmanager
+def claimed(folder: Path, case: str, run_began: float = 0.0, timeout: float = CLAIM_TIMEOUT) -> Iterator[bool]:
+    """Claim a case. Gives whether that worked: not if another living run has claimed it. It is released afterwards.
+
+    Args:
+        folder: of the supervoxels, made if missing.
+        case: identifier.
+        run_began: Unix time, for those who look at the claim.
+        timeout: seconds without a sign of life after which another run's claim is void.
+
+    Raises:
+        NotWritableError: no claim can be written.
+    """
+    path = folder / CLAIMS / case
+    mine = Claim(this_process(), time.time(), run_began)
+    if not _claim(path, mine, timeout):
+        yield False
+        return
+    released = threading.Event()
+    threading.Thread(target=_keep_alive, args=(path, timeout / _TOUCHES, released), daemon=True).start()
+    try:
+        yield True
+    finally:
+        released.set()
+        if _read(path) == mine:  # another run may have taken it over from a process that was stopped for long
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # other cases are claimed
+            path.parent.rmdir()
+
+
+def is_claimed(folder: Path, case: str, timeout: float = CLAIM_TIMEOUT) -> bool:
+    """Whether a living run does the case now."""
+    path = folder / CLAIMS / case
+    claim = _read(path)
+    return claim is not None and not _is_void(path, claim, timeout)
+
+
+def living_claims(folder: Path, timeout: float = CLAIM_TIMEOUT) -> dict[str, Claim]:
+    """The claims of living runs, by case."""
+    paths = sorted(path for path in (folder / CLAIMS).glob("*") if not path.name.startswith("."))
+    claims = {path: claim for path in paths if (claim := _read(path))}
+    return {path.name: claim for path, claim in claims.items() if not _is_void(path, claim, timeout)}
+
+
+def remove_void_claims(folder: Path, timeout: float = CLAIM_TIMEOUT) -> None:
+    """Remove the claims that runs left when they were killed."""
+    for path in (folder / CLAIMS).glob("*"):
+        claim = _read(path)
+        if claim and _is_void(path, claim, timeout):
+            _remove(path, claim)
+    with suppress(OSError):  # there is none, or it is in use
+        (folder / CLAIMS).rmdir()
+
+
+def folder_clock(folder: Path) -> float:
+    """Unix time by the clock that dates the folder's files, which may be another machine's.
+
+    Raises:
+        NotWritableError: nothing can be written there.
+    """
+    with writing_to(folder), tempfile.NamedTemporaryFile(prefix=".now-", dir=folder) as file:
+        return os.stat(file.name).st_mtime
+
+
+def _claim(path: Path, mine: Claim, timeout: float) -> bool:
+    if _create(path, mine):
+        return True
+    there = _read(path)
+    if there is not None:
+        if not _is_void(path, there, timeout):
+            return False
+        _remove(path, there)
+    return _create(path, mine)
+
+
+def _create(path: Path, claim: Claim) -> bool:
+    """Whether there was no claim yet."""
+    with writing_to(path.parents[1]):
+        while True:
+            make_folder(path.parent)
+            try:
+                file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileNotFoundError:  # another run has just removed the empty folder
+                continue
+            except FileExistsError:
+                return False
+            with os.fdopen(file, "w") as opened:
+                json.dump(asdict(claim), opened)
+            return True
+
+
+def _read(path: Path) -> Claim | None:
+    """The claim; None if there is none."""
+    try:
+        return Claim(**json.loads(path.read_text()))
+    except OSError:
+        return None
+    except (ValueError, TypeError):
+        return Claim()
+
+
+def _is_void(path: Path, claim: Claim, timeout: float) -> bool:
+    if has_ended(claim.owner):
+        return True
+    try:
+        touched = path.stat().st_mtime
+    except OSError:  # it was released just now
+        return True
+    try:
+        now = folder_clock(path.parent)
+    except NotWritableError:  # somebody only looks
+        now = time.time()
+    return now - touched > timeout
+
+
+def _remove(path: Path, void: Claim) -> None:
+    """Remove a void claim, unless another run has done so and put its own there."""
+    aside = path.with_name(f".{this_process()}")
+    with suppress(FileNotFoundError):
+        os.rename(path, aside)
+        if _read(aside) != void:
+            with suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink()
+
+
+def _keep_alive(path: Path, interval: float, released: threading.Event) -> None:
+    while not released.wait(interval):
+        with suppress(OSError):
+            os.utime(path)
