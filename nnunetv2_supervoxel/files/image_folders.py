@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def find_arrays(folder: Path) -> list[str]:
 
 def check_apart(images: Path, output: Path, results: str) -> None:
     """Raise `UserError` if results, which the message calls by that word, would be written among the images."""
-    if images.resolve() == output.resolve():
+    if os.path.realpath(images) == os.path.realpath(output):
         raise UserError(f"{results} in {output} would replace the images there; choose another folder for the output.")
 
 
@@ -55,7 +56,8 @@ def find_images(
         remedy: what a user should do if nothing is found.
 
     Raises:
-        UserError: there is no such folder, no image in it, or two that differ in their ending alone.
+        UserError: there is no such folder, no image in it, two that differ in their ending alone, or one whose name
+            isn't text.
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
@@ -64,6 +66,8 @@ def find_images(
         ending = next((e for e in endings if path.name.lower().endswith(e.lower())), None)
         if ending is None or path.name.startswith(".") or path.is_dir() or any(part in path.name for part in excluded):
             continue
+        if any("\ud800" <= letter <= "\udfff" for letter in path.name):  # ITK ends the process for such a name
+            raise UserError(f"The name {path.name!a} in {folder} isn't UTF-8; rename the file.")
         name = path.name[: -len(ending)]
         if name in found:
             raise UserError(f"{path} and {found[name][0]} would have the same name in the output; keep one of them.")

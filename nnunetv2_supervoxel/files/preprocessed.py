@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation, Volume, take_channels
 
@@ -170,7 +170,7 @@ def _open_image(dataset: nnUNetBaseDataset, case: str) -> Any:
     """The image (c, z, y, x) of a case, indexed lazily where its file allows that."""
     path = Path(dataset.source_folder) / case
     if isinstance(dataset, nnUNetDatasetBlosc2):
-        return blosc2.open(urlpath=f"{path}.b2nd", mode="r", dparams={"nthreads": 1}, **dataset.mmap_kwargs)
+        return open_blosc2(Path(f"{path}.b2nd"))
     if Path(f"{path}.npy").is_file():
         return np.load(f"{path}.npy", mmap_mode="r")
     return np.load(f"{path}.npz")["data"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
 from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.volumes import Header
 from nnunetv2_supervoxel.masks.boxes import bounding_box
@@ -29,14 +29,12 @@ def open_array(path: Path) -> blosc2.NDArray:
         UserError: the file is missing, truncated, or not a 4D uint8 array.
     """
     try:
-        # As nnU-Net opens its own arrays: one thread (data loaders are many processes), mapped except on Windows.
-        mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
-        array = blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1}, **mapped)
-    except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
+        array = open_blosc2(path)
+    except Exception as error:
         raise UserError(
             f"{path} can't be opened: it is missing or damaged; make the case again (--overwrite)."
         ) from error
-    if not isinstance(array, blosc2.NDArray) or array.ndim != 4 or array.dtype != np.uint8:
+    if array.ndim != 4 or array.dtype != np.uint8:
         raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); make the case again (--overwrite).")
     return array
 

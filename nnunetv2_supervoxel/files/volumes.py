@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
 from nnunetv2_supervoxel.files.nibabel_images import read_with_nibabel
 
 Normalisation = tuple[float, float]
 """Mean and standard deviation by which a channel was normalised: what is stored is (value - mean) / deviation."""
+
+# They go past Python to the terminal, and speak of addresses in memory and lines of C++.
+sitk.ProcessObject.GlobalWarningDisplayOff()
 
 NOT_NORMALISED: Normalisation = (0.0, 1.0)
 
@@ -83,15 +88,16 @@ def read_sitk(path: Path) -> sitk.Image:
         UserError: the file is no image, is damaged, or is sheared. That voxels are missing is checked here for NIfTI
             and GIPL: if such a file is truncated, ITK gives zeros for them.
     """
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path} is a link to a file that isn't there: {path.readlink()}.")
+    _check_is_file(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         other = read_with_nibabel(path)
         if other is None:
             raise UserError(f"{path} can't be read as an image: {_why_unreadable(path)}.") from error
+        _check_header(other, path)
         return other
+    _check_header(image, path)
     needed = voxel_bytes(image)
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
@@ -151,9 +157,27 @@ def _why_unreadable(path: Path) -> str:
     return "it is damaged, or in a format that isn't known here; copy it again, or convert it"
 
 
+def _check_is_file(path: Path) -> None:
+    """Refuse what reading would fail on, or wait for without end."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to a file that isn't there: {path.readlink()}.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a folder, a pipe or a device, not a file with an image.")
+
+
+def _check_header(image: sitk.Image, path: Path) -> None:
+    """Refuse what ITK takes from a header: no voxels, more than can be counted, or a geometry that is none."""
+    size = image.GetSize()
+    if not 0 < math.prod(size) == image.GetNumberOfPixels():
+        raise UserError(f"{path} is damaged: its header says that the size is {size}; copy or download it again.")
+    if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
+        raise UserError(f"{path} has a header with a spacing, origin or direction that is no number; correct it.")
+
+
 def _read_blosc2(path: Path, channels: Sequence[int]) -> Volume:
+    _check_is_file(path)
     try:
-        data = blosc2.open(str(path), mode="r")
+        data = open_blosc2(path)
         if data.ndim not in (3, 4):
             raise UserError(f"{path} has {data.ndim} dimensions; (c, z, y, x) or (z, y, x) was expected.")
         array = take_channels(data if data.ndim == 4 else data[:][None], channels, path)

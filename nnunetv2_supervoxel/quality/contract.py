@@ -11,7 +11,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.supervoxel_arrays import read_values
 from nnunetv2_supervoxel.files.supervoxel_folders import PROVENANCE_ENDING
@@ -73,8 +73,8 @@ def check_case(folder: Path, case: str, shape: tuple[int, ...]) -> list[Fault]:
         return [Fault(f"the array has shape {array.shape}, but {expected}", Remedy.REMOVE)]
     try:
         return [*_check_files(folder, case, array, provenance), *_check_supervoxels(folder, case, array, described)]
-    except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        return [Fault(f"the array is damaged ({last_line(error)})", Remedy.REMOVE)]
+    except Exception:  # a truncated file opens, and fails on the first chunk that is not there
+        return [Fault("the array is damaged: some of its voxels can't be read", Remedy.REMOVE)]
 
 
 def _check_nothing(folder: Path, case: str, provenance: Mapping[str, Any]) -> Iterator[Fault]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
 from nnunetv2_supervoxel.files.volumes import read_sitk
 
 Shape = tuple[int, ...]
@@ -60,9 +60,9 @@ def read_label_map(
 def _read_array(path: Path) -> np.ndarray:
     """(z, y, x), or whatever else is in the file."""
     try:
-        array = blosc2.open(str(path), mode="r")[:]
-    except Exception as error:  # blosc2 raises RuntimeError, ValueError, OSError and more for a damaged file
-        raise UserError(f"{path} can't be read as a Blosc2 array ({last_line(error)}).") from error
+        array = open_blosc2(path)[:]
+    except Exception as error:  # also for a file that ends in the middle
+        raise UserError(f"{path} can't be read as a Blosc2 array: it is damaged; copy it again.") from error
     return array[0] if array.ndim == 4 and len(array) == 1 else array
 
 
@@ -71,7 +71,7 @@ def _read_as_nnunet(path: Path, manager: PlansManager) -> tuple[np.ndarray, dict
     try:
         return manager.image_reader_writer_class().read_seg(str(path))
     except Exception as error:  # readers raise what the package behind them raises
-        raise UserError(f"{path} can't be read as a label map ({last_line(error)}).") from error
+        raise UserError(f"{path} can't be read as nnU-Net read the dataset's images; convert it.") from error
 
 
 def _same_geometry(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.supervoxel_arrays import read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -41,7 +41,7 @@ def read_supervoxels(folder: Path, case: str, shape: tuple[int, int, int]) -> Su
     try:
         masks = [_cropped(*mask) for mask in read_masks(array)]
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        raise UserError(f"{path} is damaged ({last_line(error)}); generate the case again with --overwrite.") from error
+        raise UserError(f"{path} is damaged; generate the case again with --overwrite.") from error
     supervoxels = [
         Supervoxel(
             mask,

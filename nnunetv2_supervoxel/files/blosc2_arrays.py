@@ -1,0 +1,28 @@
+"""Opening Blosc2 arrays, whoever wrote them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import blosc2
+
+# Notes in files that hold a program, an expression or an address in place of voxels.
+_STANDS_FOR_VOXELS = ("LazyArray", "proxy-source", "b2o")
+
+
+def open_blosc2(path: Path) -> blosc2.NDArray:
+    """An array, opened lazily. Nothing that the file holds is run.
+
+    `blosc2.open` isn't used: before its default was to refuse, it ran a program that a file gave for its voxels.
+
+    Raises:
+        Exception: the file is missing or damaged (blosc2 raises RuntimeError, ValueError, OSError and more), or holds
+            something else than voxels.
+    """
+    # As nnU-Net opens its own arrays: one thread (data loaders are many processes), mapped except on Windows.
+    mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
+    array = blosc2.blosc2_ext.open(str(path), "r", 0, dparams={"nthreads": 1}, **mapped)
+    if not isinstance(array, blosc2.NDArray) or any(note in array.schunk.meta for note in _STANDS_FOR_VOXELS):
+        raise TypeError(f"{path} holds no array of voxels")
+    return array
