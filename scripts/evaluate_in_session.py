@@ -135,7 +135,8 @@ def evaluate(
         raise SystemExit(f"{name} has {shape} voxels, preprocessed {case.shape}; the session can't resample.")
     set_image(session, images)
     patch_size = session.configuration_manager.patch_size
-    user = SimulatedUser(model.prompts.interactions, model.prompts.point_radius)
+    prompts = model.prompts
+    user = SimulatedUser(prompts.interactions, prompts.point_radius, prompts.scribble_thickness)
     results = {(result["source"], result["key"], tuple(result["centre"])): result for result in validated}
     for found in (*supervoxel_objects(case, model.prompts), *label_objects(case, model.prompts, None)):
         result = results.get((found.source, found.key, found.centre))

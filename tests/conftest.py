@@ -20,9 +20,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelGenerator, load_config
-from nnunetv2_supervoxel.config import find_config
+from nnunetv2_supervoxel.config import PromptTrainingConfig, find_config
+from nnunetv2_supervoxel.export.nninteractive import export_nninteractive
+from nnunetv2_supervoxel.export.trained_model import TrainedModel
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.package_data import package_folder
@@ -37,6 +41,13 @@ PHANTOM_SHAPE = (18, 28, 37)
 PHANTOM_SPACING = (1.0, 1.0, 2.0)  # x, y, z
 PHANTOM_CASES = 5
 PHANTOM_PATCH = (16, 24, 32)
+
+VARIED_DATASET = "Dataset995_Varied"
+VARIED_CASES = {  # shape (z, y, x) in voxels, spacing (x, y, z) in mm
+    "one": ((18, 28, 37), (1.0, 1.0, 2.0)),
+    "other": ((20, 26, 33), (0.8, 0.9, 3.0)),
+    "another": ((17, 30, 35), (1.5, 1.5, 1.5)),
+}
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +152,53 @@ def prompt_dataset(nnunet_folders, run) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def start_folder(prompt_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder for nnInteractive with an untrained network: points of radius 3, scribbles 3 voxels thick."""
+    plans = json.loads((prompt_dataset / "nnUNetPlans.json").read_text())
+    manager = PlansManager(plans)
+    torch.manual_seed(5)
+    network = nnUNetTrainer.build_network_architecture(manager, manager.get_configuration("3d_tiny"), 8, 2, True)
+    prompts = PromptTrainingConfig(
+        interaction_decay=0.9, point_radius=3, scribble_thickness=3, interactions={"point": 1, "scribble": 1}
+    )
+    dataset_json = json.loads((prompt_dataset / "dataset.json").read_text())
+    model = TrainedModel("0", "3d_tiny", plans, dataset_json, network.state_dict(), prompts, None)
+    folder = tmp_path_factory.mktemp("start") / "model"
+    export_nninteractive(model, folder, "CC BY-NC-SA 4.0\nThe whole text.")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def varied_dataset(nnunet_folders, run) -> Path:
+    """The preprocessed folder of a dataset of phantoms with different voxel sizes, planned but not preprocessed."""
+    raw = Path(nnunet_folders["nnUNet_raw"]) / VARIED_DATASET
+    for part in ("imagesTr", "labelsTr"):
+        (raw / part).mkdir(parents=True)
+    for name, (shape, spacing) in VARIED_CASES.items():
+        phantom = make_phantom(shape, np.random.default_rng(len(name)))
+        _write_case(raw, name, phantom, spacing)
+    _describe(raw, len(VARIED_CASES))
+    done = run("nnUNetv2_plan_and_preprocess", "-d", 995, "--no_pp", "-npfp", 1)
+    assert done.returncode == 0, done.stderr
+    return Path(nnunet_folders["nnUNet_preprocessed"]) / VARIED_DATASET
+
+
+@pytest.fixture(scope="session")
+def prepared(varied_dataset: Path, start_folder: Path, run) -> Path:
+    """The varied dataset, prepared for training on from the model folder, with true objects as supervoxels."""
+    done = run("nnUNetv2_supervoxel_start_from", "-m", start_folder, "-d", 995)
+    assert done.returncode == 0, done.stderr
+    (varied_dataset / "said.txt").write_text(done.stdout)
+    done = run("nnUNetv2_preprocess", "-d", 995, "-p", "nnUNetPlans_nninteractive", "-c", "3d_fullres", "-np", 1)
+    assert done.returncode == 0, done.stderr
+    for name, (shape, _) in VARIED_CASES.items():
+        labels = make_phantom(shape, np.random.default_rng(len(name))).labels
+        folder = varied_dataset / "nnUNetPlans_nninteractive_3d_fullres_supervoxels"
+        supervoxel_files.write_case(folder, name, SupervoxelSet.of_labels(labels, 40), {}, PHANTOM_PATCH)
+    return varied_dataset
+
+
 @pytest.fixture
 def training_settings(prompt_dataset, nnunet_folders, monkeypatch, tmp_path):
     """Set up the environment for a short training; call it to write its settings, it returns the results' folder."""
@@ -208,16 +266,23 @@ def _write_phantoms(folder: Path) -> None:
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
     for number in range(PHANTOM_CASES):
-        phantom = _phantom(number)
-        labels = np.where(phantom.labels > 0, 1 + phantom.labels % 2, 0).astype(np.uint8)
-        for name, array in ((f"imagesTr/case{number}_0000", phantom.image), (f"labelsTr/case{number}", labels)):
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing(PHANTOM_SPACING)
-            sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+        _write_case(folder, f"case{number}", _phantom(number), PHANTOM_SPACING)
+    _describe(folder, PHANTOM_CASES)
+
+
+def _write_case(folder: Path, case: str, phantom, spacing) -> None:
+    labels = np.where(phantom.labels > 0, 1 + phantom.labels % 2, 0).astype(np.uint8)
+    for name, array in ((f"imagesTr/{case}_0000", phantom.image), (f"labelsTr/{case}", labels)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(spacing)
+        sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+
+
+def _describe(folder: Path, cases: int) -> None:
     description = {
         "channel_names": {"0": "MRI"},
         "labels": {"background": 0, "even": 1, "odd": 2},
-        "numTraining": PHANTOM_CASES,
+        "numTraining": cases,
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(description))

@@ -34,10 +34,11 @@ def main() -> int:
 
 
 def _for_nninteractive(model: TrainedModel, output: Path, text_of_license: str | None) -> None:
-    from nnunetv2_supervoxel.export.nninteractive import NO_LICENSE, differences_in_the_session, export_nninteractive
+    from nnunetv2_supervoxel.export.nninteractive import differences_in_the_session, export_nninteractive, license_of
 
-    export_nninteractive(model, output, text_of_license or NO_LICENSE)
-    for sentence in differences_in_the_session(model):
+    text, said = license_of(model, text_of_license)
+    export_nninteractive(model, output, text)
+    for sentence in (*said, *differences_in_the_session(model)):
         print(f"Warning: {sentence}", file=sys.stderr)
     print(f"{output}: open this folder in nnInteractive, or give it to nnUNetv2_supervoxel_predict -m.")
 
@@ -46,6 +47,7 @@ def _for_nnunet(model: TrainedModel, output: Path, channels: int | None, target:
     from nnunetv2_supervoxel.export.nnunet import export_nnunet
 
     export_nnunet(model, output, channels, target)
+    _tell_licence(model)
     print(f"{output}: train with nnUNetv2_train ... -pretrained_weights {output}")
 
 
@@ -53,10 +55,18 @@ def _for_nnssl(model: TrainedModel, output: Path, channels: int | None, target: 
     from nnunetv2_supervoxel.export.nnssl import export_nnssl
 
     takers = export_nnssl(model, output, channels, target)
+    _tell_licence(model)
     print(
         f"{output}: for {takers}: nnUNetv2_plan_like_dynamic ... -pc {output} or "
         f"nnUNetv2_preprocess_like_nnssl ... -pc {output}, then nnUNetv2_train_pretrained."
     )
+
+
+def _tell_licence(model: TrainedModel) -> None:
+    """Weights as a file have no place for a licence."""
+    if model.start and model.start["license"]:
+        licence = model.start["license"].splitlines()[0]
+        print(f"Warning: the model that the training started from is under {licence}.", file=sys.stderr)
 
 
 def _parse() -> argparse.Namespace:
@@ -72,7 +82,11 @@ def _parse() -> argparse.Namespace:
         "-o", required=True, type=Path, metavar="OUT", help="nninteractive: folder to make; else .pth file to write"
     )
     parser.add_argument("--format", required=True, choices=("nninteractive", "nnunet", "nnssl"), help="for whom")
-    parser.add_argument("--license", metavar="TEXT", help="nninteractive: licence of the weights, shown to users")
+    parser.add_argument(
+        "--license",
+        metavar="TEXT",
+        help="nninteractive: licence of the weights, shown to users; default: that of the model started from",
+    )
     parser.add_argument(
         "--channels", type=int, metavar="N", help="nnunet, nnssl: image channels of the dataset to fine-tune on"
     )

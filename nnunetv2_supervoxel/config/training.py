@@ -40,7 +40,10 @@ class TrainingConfig(Config):
     """nnU-Net's SGD, or AdamW, which gives better results in short trainings (set initial_lr to about 0.001)."""
 
     initial_lr: Annotated[float, Field(gt=0)] = 1e-2
-    """Learning rate of the first epoch, from which nnU-Net's polynomial schedule falls to 0."""
+    """Highest learning rate, from which nnU-Net's schedule falls to 0. With start_from a tenth of it, unless set."""
+
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs in which the learning rate first rises to initial_lr; with start_from a twentieth of all, unless set."""
 
     cpu_bfloat16: bool = False
     """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs always use mixed precision."""
@@ -57,11 +60,23 @@ class TrainingConfig(Config):
     datasets: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Further preprocessed datasets to train on, as ID or name: weight. The command line's dataset has weight 1."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        """A key that is null counts as left out, so that a copied template sets nothing that others decide."""
+        return (
+            {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
+        )
+
+    @model_validator(mode="after")
+    def _warm_before_the_end(self) -> TrainingConfig:
+        if self.warmup_epochs >= self.num_epochs and self.warmup_epochs:
+            raise ValueError(f"'warmup_epochs' is {self.warmup_epochs}: it must be less than num_epochs")
+        return self
+
     @field_validator("datasets", mode="before")
     @classmethod
     def _names_as_text(cls, datasets: object) -> object:
-        if datasets is None:
-            return {}
         return {str(name): weight for name, weight in datasets.items()} if isinstance(datasets, dict) else datasets
 
 
@@ -70,6 +85,9 @@ class PromptTrainingConfig(TrainingConfig):
 
     name = "prompt_training"
 
+    start_from: str | None = None
+    """Model folder for nnInteractive (official, or an export) whose weights the training starts from; null: none."""
+
     real_label_fraction: Fraction = 0.0
     """Probability that a training object is a connected component of a real label instead of a supervoxel."""
 
@@ -77,13 +95,16 @@ class PromptTrainingConfig(TrainingConfig):
     """Most interactions per training step; 1 to this many are equally likely. The loss uses the last prediction."""
 
     interactions: dict[InteractionKind, Annotated[float, Field(ge=0)]] = Field(default=_INTERACTIONS)
-    """Interaction types and how often each is drawn (relative weights). A type that is left out is never drawn."""
+    """Interaction types and how often each is drawn (relative weights). With start_from those it knows, unless set."""
 
     point_radius: Annotated[int, Field(ge=1)] = 4
-    """Radius of a point's ball in voxels; nnInteractive's models use 4."""
+    """Radius of a point's ball in voxels; nnInteractive's models use 4. With start_from the model's, unless set."""
+
+    scribble_thickness: Annotated[int, Field(ge=1)] = 2
+    """Thickness of scribbles in voxels; nnInteractive prefers 2. With start_from the model's, unless set."""
 
     interaction_decay: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Older interactions fade by this factor with every new one; nnInteractive's default is 0.98."""
+    """Older interactions fade by this factor with every new one. With start_from the model's, unless set."""
 
     validation_interactions: Annotated[int, Field(ge=1)] = 5
     """Final validation: interactions per object."""

@@ -16,18 +16,12 @@ import torch
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_supervoxel.config import InteractionKind
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.export.model_folder import SESSION_NAMES
+from nnunetv2_supervoxel.export.start_plans import is_resampled
 from nnunetv2_supervoxel.export.trained_model import TrainedModel
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS, POSITIVE_NEGATIVE, PREVIOUS_SEGMENTATION
-from nnunetv2_supervoxel.prompts.scribble import THICKNESS
 
-SESSION_NAMES: dict[InteractionKind, str] = {
-    "point": "points",
-    "box": "bbox2d",
-    "scribble": "scribble",
-    "lasso": "lasso",
-}
 NO_LICENSE = "unspecified (whoever exported this model named no licence)"
 FOLD = "fold_0"  # whichever was trained: napari's plugin looks for this one only
 ZOOM_MARGIN = 24  # voxels at each side of a patch that the session ignores when it refines after zooming out
@@ -101,10 +95,40 @@ def inference_info(model: TrainedModel) -> dict:
         "interaction_channels": NUM_CHANNELS - 1,  # the session counts them without the previous segmentation
         "channel_mapping": {"prev_seg": PREVIOUS_SEGMENTATION, "bbox3d": mapping["bbox2d"], **mapping},
         "point_radius": prompts.point_radius,
-        "preferred_scribble_thickness": [THICKNESS] * 3,
+        "preferred_scribble_thickness": [prompts.scribble_thickness] * 3,
         "interaction_decay": prompts.interaction_decay,
         "pad_mode_image": "constant",
     }
+
+
+def license_of(model: TrainedModel, named: str | None) -> tuple[str, list[str]]:
+    """The licence of an export, and what to say about it.
+
+    Weights that were trained on from a model are under its licence, unless the user names another one.
+
+    Args:
+        model: what was trained.
+        named: by the user.
+
+    Raises:
+        UserError: the start model names no licence, and the user doesn't either.
+    """
+    if model.start is None:
+        return named or NO_LICENSE, []
+    origin, inherited = model.start["folder"], model.start["license"]
+    if named is None and inherited is None:
+        raise UserError(
+            f"The model that the training started from, {origin}, names no licence; ask whoever made it what it "
+            "allows, and give that as --license."
+        )
+    if named is None:
+        return inherited, [f"the licence is that of the start model, {origin}: {inherited.splitlines()[0]}."]
+    if inherited and named.split("\n")[0].strip() != inherited.splitlines()[0].strip():
+        return named, [
+            f"the start model, {origin}, is under {inherited.splitlines()[0]}; see to it that this allows "
+            f"'{named.splitlines()[0]}'."
+        ]
+    return named, []
 
 
 def differences_in_the_session(model: TrainedModel) -> list[str]:
@@ -152,6 +176,8 @@ def can_zoom(patch_size: Sequence[int]) -> bool:
 
 def _share_resampled(manager: PlansManager, model: TrainedModel) -> float:
     """Share of the training images whose voxel size was changed by more than `SAME_SPACING` along at least one axis."""
+    if not is_resampled(manager.get_configuration(model.configuration).configuration):
+        return 0.0
     fingerprint = Path(nnUNet_preprocessed or "") / manager.dataset_name / "dataset_fingerprint.json"
     try:
         spacings: Sequence[Sequence[float]] = json.loads(fingerprint.read_text())["spacings"]

@@ -15,8 +15,8 @@ import torch
 from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import NotWritableError, UserError
-from nnunetv2_supervoxel.export.model_folder import checkpoint_of
-from nnunetv2_supervoxel.export.nninteractive import SESSION_NAMES, can_zoom
+from nnunetv2_supervoxel.export.model_folder import SESSION_NAMES, checkpoint_of
+from nnunetv2_supervoxel.export.nninteractive import can_zoom
 from nnunetv2_supervoxel.export.prompt_drawing import common_axis, draw_on_slice, voxel_indices
 from nnunetv2_supervoxel.export.prompt_file import Prompt, Space, load_prompts
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,20 @@ from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
 from nnunetv2_supervoxel.training.objectives.base import HEADS
 
-# nnU-Net stores numpy scalars in its checkpoints. All else in them is weights and plain data.
-_SCALAR = np.float64(0).__reduce__()[0]  # the function that makes them
+# nnU-Net stores numpy scalars in its checkpoints, and could store arrays. All else in them is weights and plain data.
+_SCALAR = np.float64(0).__reduce__()[0]  # the functions that make them
+_ARRAY = np.zeros(0).__reduce__()[0]
 _HARMLESS: list[Any] = [
     (_SCALAR, "numpy._core.multiarray.scalar"),
     (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_ARRAY, "numpy._core.multiarray._reconstruct"),
+    (_ARRAY, "numpy.core.multiarray._reconstruct"),
+    np.ndarray,
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]
+
+START_MODEL_FILE = "start_model.json"  # what a training notes of the model that it started from
 
 # Weights of these names are an objective's heads. Only the training needs them. Earlier versions used "naming.".
 _ONLY_IN_TRAINING = (f"{HEADS}.", "naming.")
@@ -48,6 +55,7 @@ class TrainedModel:
         weights: of the network, image and interaction channels in, two channels out.
         prompts: settings of the training; None if it was without prompts.
         mirror_axes: axes (0 to 2) along which the training mirrored.
+        start: what the training noted of the model that it started from, see `StartModel.provenance`; None: of none.
     """
 
     fold: str
@@ -57,6 +65,7 @@ class TrainedModel:
     weights: Weights
     prompts: PromptTrainingConfig | None
     mirror_axes: tuple[int, ...] | None
+    start: dict | None = None
 
     @property
     def image_channels(self) -> int:
@@ -82,6 +91,7 @@ def load_trained_model(
         weights={name: w for name, w in content["network_weights"].items() if not name.startswith(_ONLY_IN_TRAINING)},
         prompts=_prompt_settings(folder),
         mirror_axes=content.get("inference_allowed_mirroring_axes"),
+        start=_read_json(folder / START_MODEL_FILE) if (folder / START_MODEL_FILE).is_file() else None,
     )
     expected = network_shapes(model.plans, configuration, model.image_channels + NUM_CHANNELS, 2)
     if misfit := first_difference(shapes_of(model.weights), expected):
@@ -102,7 +112,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             raise TypeError("its network_weights are not tensors")
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path} is damaged, or isn't an nnU-Net checkpoint that can be read safely.") from error
+        if asked := re.search(r"Unsupported \w+: (?:GLOBAL )?([\w.]+)", str(error)):
+            raise UserError(
+                f"{path} holds more than weights and plain data: it asks for {asked[1]}, and could run code when it is "
+                "opened in other ways; get it from whom you trust."
+            ) from error
+        raise UserError(
+            f"{path} is damaged, or isn't an nnU-Net checkpoint that can be read safely; copy it again."
+        ) from error
     return content
 
 

@@ -47,13 +47,13 @@ def dataset_folder(dataset: str | int) -> Path:
     return root / name
 
 
-def read_plans(folder: Path, plans: str, configuration: str) -> dict:
+def read_plans(folder: Path, plans: str, configuration: str | None = None) -> dict:
     """The content of a dataset's plans.
 
     Args:
         folder: of the dataset, in $nnUNet_preprocessed.
         plans: their name.
-        configuration: one that they must have.
+        configuration: one that they must have, if any.
 
     Raises:
         UserError: there are no such plans, they are damaged, or they lack the configuration.
@@ -66,7 +66,7 @@ def read_plans(folder: Path, plans: str, configuration: str) -> dict:
         known = list(content["configurations"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} can't be read as nnU-Net's plans; plan the dataset again.") from error
-    if configuration not in known:
+    if configuration is not None and configuration not in known:
         raise UserError(
             f"The plans {plans} of {folder.name} have no configuration '{configuration}'; "
             f"there are: {', '.join(known)}."

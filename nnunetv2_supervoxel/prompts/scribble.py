@@ -14,20 +14,23 @@ from nnunetv2_supervoxel.prompts.slices import depth, draw_slice
 THICKNESS = 2  # voxels; nnInteractive prefers this
 
 
-def draw_scribble(target: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> Interaction:
+def draw_scribble(
+    target: np.ndarray, region: np.ndarray, rng: np.random.Generator, thickness: int = THICKNESS
+) -> Interaction:
     """A stroke on one slice, inside one piece of `region`: its centre line, a random curve, or a part of its contour.
 
     Args:
         target: boolean (z, y, x), the object; the scribble is positive if `region` lies inside it.
         region: boolean (z, y, x), what to mark: entirely inside the object or entirely outside.
         rng: draws the slice, the kind of stroke and its course.
+        thickness: of the brush, in voxels.
     """
     piece = draw_slice(region, rng)
     stroke = (centre_line, random_curve, contour_arc)[rng.integers(3)]
     pixels = stroke(piece.mask, rng)
     drawn = np.zeros(piece.mask.shape, bool)
-    for down in range(THICKNESS):
-        for right in range(THICKNESS):
+    for down in range(thickness):
+        for right in range(thickness):
             moved = pixels + np.array([down, right])
             moved = moved[(moved < drawn.shape).all(axis=1)]
             drawn[tuple(moved.T)] = True

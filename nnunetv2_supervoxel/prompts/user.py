@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.lasso import draw_lasso
 from nnunetv2_supervoxel.prompts.point import draw_point
 from nnunetv2_supervoxel.prompts.regions import draw_error_region
-from nnunetv2_supervoxel.prompts.scribble import draw_scribble
+from nnunetv2_supervoxel.prompts.scribble import THICKNESS, draw_scribble
 from nnunetv2_supervoxel.randomness import weighted_choice
 
 
@@ -24,10 +24,12 @@ class SimulatedUser:
     Attributes:
         weights: how often each interaction type is drawn (relative, not all 0).
         point_radius: of a point's ball, in voxels.
+        scribble_thickness: of the brush, in voxels.
     """
 
     weights: Mapping[InteractionKind, float]
     point_radius: int = 4
+    scribble_thickness: int = THICKNESS
 
     @property
     def kinds(self) -> list[InteractionKind]:
@@ -74,4 +76,6 @@ class SimulatedUser:
             kind = kinds[weighted_choice([self.weights[kind] for kind in kinds], rng)]
         if kind == "point":
             return draw_point(target, region, rng, self.point_radius)
-        return {"box": draw_box, "scribble": draw_scribble, "lasso": draw_lasso}[kind](target, region, rng)
+        if kind == "scribble":
+            return draw_scribble(target, region, rng, self.scribble_thickness)
+        return {"box": draw_box, "lasso": draw_lasso}[kind](target, region, rng)

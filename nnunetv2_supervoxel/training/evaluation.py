@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, patch_bound
 from nnunetv2_supervoxel.training.rounds import InteractionRounds, dice
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # (1, c + 7, z, y, x) -> logits (1, 2, z, y, x)
+# The image's first channel (z, y, x), an object's mask (z, y, x), and what was prompted and predicted -> a picture.
+Draw = Callable[[np.ndarray, np.ndarray, InteractionRounds], bytes]
 SOURCES = ("supervoxel", "label")
 
 
@@ -59,6 +61,7 @@ class ObjectResult:
         dice: after each of them.
         other: what the network predicts after one prompt at another object of the same source in the same patch: Dice
             with the other object ("dice_with_other") and with this one ("dice_with_this"). None if there is no other.
+        picture: of the object, for the page; it stays out of summary.json.
     """
 
     source: str
@@ -69,6 +72,7 @@ class ObjectResult:
     interactions: list[str]
     dice: list[float]
     other: dict | None = None
+    picture: bytes = b""
 
 
 def evaluate_case(
@@ -79,6 +83,7 @@ def evaluate_case(
     patch_size: Sequence[int],
     device: torch.device,
     ignore_label: int | None = None,
+    draw: Draw | None = None,
 ) -> list[ObjectResult]:
     """Prompt for every object of a case, each in one patch around the object's centre.
 
@@ -90,6 +95,7 @@ def evaluate_case(
         patch_size: (z, y, x) in voxels.
         device: where the network is.
         ignore_label: a label that stands for "unknown".
+        draw: makes each object's picture; None: there are none.
 
     Returns:
         One result per object with at least `min_target_voxels` voxels in its patch. The same network gives the same
@@ -108,9 +114,11 @@ def evaluate_case(
         def start(mask: np.ndarray, image: torch.Tensor = image, rng: np.random.Generator = rng) -> InteractionRounds:
             return InteractionRounds(image, torch.from_numpy(mask)[None, None], user, config.interaction_decay, rng)
 
-        first = user.kinds[number % len(user.kinds)]
-        result = _curve(found, start(target), predict, config.validation_interactions, first)
+        first, rounds = user.kinds[number % len(user.kinds)], start(target)
+        result = _curve(found, rounds, predict, config.validation_interactions, first)
         result.share_in_patch = float(np.count_nonzero(target) / found.voxels)
+        if draw:
+            result.picture = draw(image[0, 0].cpu().numpy(), target, rounds)
         others = [
             other.patch(bounds)
             for other in objects
@@ -167,13 +175,21 @@ def central_voxel(mask: np.ndarray) -> tuple[int, int, int]:
     return tuple(int(index) + side.start for index, side in zip(nearest, box, strict=True))
 
 
-def summarise(cases: dict[str, list[ObjectResult]], interactions: int) -> dict:
+def summarise(
+    cases: dict[str, list[ObjectResult]], interactions: int, label_names: Mapping[int, str] | None = None
+) -> dict:
     """All results and their means, JSON-serialisable.
 
+    Args:
+        cases: results by case.
+        interactions: how many every object got.
+        label_names: what labels are called; those without a name are called by their number.
+
     Returns:
-        ``{"interactions": k, "mean": {"supervoxel": ..., "label": ...}, "cases": {case: [result, ...]}}``. Each mean
-        holds the number of objects, the Dice after each interaction, and the means of `ObjectResult.other`. It holds
-        all of this once more for each type of the first prompt. Sources without any object are left out.
+        ``{"interactions": k, "mean": {"supervoxel": ..., "label": ...}, "by_label": {name: ...}, "cases": {case:
+        [result, ...]}}``. Each mean holds the number of objects, the Dice after each interaction, and the means of
+        `ObjectResult.other`. Those of a source hold all of this once more for each type of the first prompt. Sources
+        and labels without any object are left out.
     """
     everything = [result for results in cases.values() for result in results]
     mean = {}
@@ -186,15 +202,46 @@ def summarise(cases: dict[str, list[ObjectResult]], interactions: int) -> dict:
                     kind: _mean([r for r in results if r.interactions[0].startswith(kind)]) for kind in kinds
                 }
             }
+    labels = sorted({result.key for result in everything if result.source == "label"})
     return {
         "interactions": interactions,
         "mean": mean,
-        "cases": {case: [asdict(result) for result in results] for case, results in cases.items()},
+        "by_label": {
+            (label_names or {}).get(label, str(label)): _mean(
+                [result for result in everything if result.source == "label" and result.key == label]
+            )
+            for label in labels
+        },
+        "cases": {case: [_without_picture(result) for result in results] for case, results in cases.items()},
     }
 
 
+def gains(summary: dict) -> list[str]:
+    """What a training changed, a line for supervoxels and for every label: Dice of the start model, and now.
+
+    Args:
+        summary: of `summarise`, with that of the start model as "start".
+    """
+    names = {"supervoxels": "supervoxel", "all labels": "label"}
+    pairs = {
+        name: (summary["start"]["mean"][source], summary["mean"][source])
+        for name, source in names.items()
+        if source in summary["mean"]
+    }
+    pairs |= {name: (summary["start"]["by_label"][name], now) for name, now in summary["by_label"].items()}
+    last = summary["interactions"]
+    lines = []
+    for name, (before, now) in pairs.items():
+        told = [f"{before['dice'][i]:.3f} -> {now['dice'][i]:.3f} after {count}" for i, count in ((0, 1), (-1, last))]
+        lines.append(f"{name} ({now['objects']} objects): {', '.join(told)}")
+    return lines
+
+
 def plot_curves(summary: dict, path: Path) -> None:
-    """Dice over interactions as a PNG: the mean of each source, thin lines for the types of the first prompt."""
+    """Dice over interactions as a PNG: the mean of each source, thin lines for the types of the first prompt.
+
+    If the training started from a model, its means are dashed lines.
+    """
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
     steps = range(1, summary["interactions"] + 1)
     for color, (source, mean) in enumerate(summary["mean"].items()):
@@ -202,11 +249,18 @@ def plot_curves(summary: dict, path: Path) -> None:
         axes.plot(steps, mean["dice"], color=f"C{color}", linewidth=3, marker="o", label=label)
         for style, (kind, part) in zip((":", "--", "-.", "-"), mean["by_first_prompt"].items(), strict=False):
             axes.plot(steps, part["dice"], color=f"C{color}", ls=style, linewidth=1, label=f"  first: {kind}")
+        if "start" in summary:
+            before = summary["start"]["mean"][source]["dice"]
+            axes.plot(steps, before, color=f"C{color}", ls="--", linewidth=3, alpha=0.5, label="  start model")
     axes.set(xlabel="interactions", ylabel="Dice", ylim=(0, 1), xticks=steps)
     axes.legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
+
+
+def _without_picture(result: ObjectResult) -> dict:
+    return {name: value for name, value in asdict(result).items() if name != "picture"}
 
 
 def _curve(

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from batchgenerators.utilities.file_and_folder_operations import save_json
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.helpers import dummy_context
@@ -19,8 +18,11 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import autocast, nn
 
-from nnunetv2_supervoxel.config import TrainingConfig, find_config, load_config
+from nnunetv2_supervoxel.config import PromptTrainingConfig, TrainingConfig, find_config, load_config
 from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.config.loading import check_settings
+from nnunetv2_supervoxel.export.start_model import StartModel, load_into
+from nnunetv2_supervoxel.export.trained_model import START_MODEL_FILE
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
@@ -32,6 +34,8 @@ from nnunetv2_supervoxel.training.further_datasets import open_further_dataset, 
 from nnunetv2_supervoxel.training.objectives.base import HEADS, Objective
 from nnunetv2_supervoxel.training.plans import check_configuration
 from nnunetv2_supervoxel.training.sampling import Sampler, Scales, finest
+from nnunetv2_supervoxel.training.start import open_start_model, with_settings_of
+from nnunetv2_supervoxel.training.warm_up import WarmUpPolyLR
 
 CONFIG_VARIABLE = "nnUNet_supervoxel_training_config"
 
@@ -46,6 +50,7 @@ class SupervoxelTrainer(nnUNetTrainer):
     Attributes:
         config_class: the class of the settings.
         config: the settings.
+        start_model: whose weights the training starts from; None: from scratch.
         fixed_epochs: number of epochs of the trainers that are named after it. It replaces the config's number.
 
     Raises:
@@ -54,6 +59,7 @@ class SupervoxelTrainer(nnUNetTrainer):
 
     config_class: ClassVar[type[TrainingConfig]]
     config: TrainingConfig
+    start_model: StartModel | None
     label_manager: LabelManager
     loss: Callable[[Scales, Scales], torch.Tensor]
     fixed_epochs: int | None = None
@@ -70,9 +76,18 @@ class SupervoxelTrainer(nnUNetTrainer):
         kind = self.config_class
         self.config = load_config(find_config(named, kind.name), kind) if named else kind()
         if self.fixed_epochs:
-            self.config = self.config.model_copy(update={"num_epochs": self.fixed_epochs})
+            settings = self.config.model_dump(exclude_unset=True) | {"num_epochs": self.fixed_epochs}
+            self.config = check_settings(settings, kind, f"The training config is wrong for {type(self).__name__}")
         check_configuration(plans, configuration)
-        objective, settings = self.choose_objective()  # mistakes are reported before nnU-Net makes the output folder
+        self._notes: list[str] = []
+        self.start_model = None
+        if isinstance(self.config, PromptTrainingConfig):
+            self.start_model = open_start_model(self.config, plans, configuration, dataset_json)
+            if self.start_model:
+                self.config, self._notes = with_settings_of(self.start_model, self.config)
+        objective, its_settings = (
+            self.choose_objective()
+        )  # mistakes are reported before nnU-Net makes the output folder
         super().__init__(plans, configuration, fold, dataset_json, device)
         take_threads_asked_for()
         self.num_epochs = self.config.num_epochs
@@ -84,7 +99,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         # Loss, augmentation and metrics follow the label manager: here there is one object and no label to ignore.
         self.real_label_manager = self.label_manager
         self.label_manager = self.plans_manager.get_label_manager({"labels": {"background": 0, "object": 1}})
-        self.objective = objective(self, settings)
+        self.objective = objective(self, its_settings)
 
     @abstractmethod
     def choose_objective(self) -> tuple[type[Objective], Config]:
@@ -111,11 +126,14 @@ class SupervoxelTrainer(nnUNetTrainer):
         super().initialize()
         self.num_input_channels += NUM_CHANNELS
         self.print_to_log_file(f"{type(self).__name__}: {self.config.model_dump_json()}")
-        for note in self.objective.notes():
+        for note in (*self._notes, *self.objective.notes()):
             self.print_to_log_file(f"INFO: {note}")
+        if self.start_model:
+            network = self.bare_network
+            load_into(getattr(network, "_orig_mod", network), self.start_model)  # torch.compile wraps it
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        """The config's optimizer under nnU-Net's schedule.
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpPolyLR]:
+        """The config's optimizer under nnU-Net's schedule, after a warm-up if the config asks for one.
 
         nnU-Net calls this after it has built the network and before DDP wraps it. So the network gets the objective's
         heads here.
@@ -124,16 +142,19 @@ class SupervoxelTrainer(nnUNetTrainer):
         if not hasattr(network, HEADS) and (heads := self.objective.heads(network.decoder)) is not None:
             setattr(network, HEADS, heads.to(self.device))
         if self.config.optimizer == "sgd":
-            return super().configure_optimizers()
-        parameters = self.network.parameters()
-        optimizer = torch.optim.AdamW(parameters, self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+            optimizer, _ = super().configure_optimizers()
+        else:
+            parameters = self.network.parameters()
+            optimizer = torch.optim.AdamW(parameters, self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, WarmUpPolyLR(optimizer, self.initial_lr, self.num_epochs, self.config.warmup_epochs)
 
     def on_train_start(self) -> None:
         """As in nnU-Net. The settings are also written, beside debug.json, where an export finds them."""
         super().on_train_start()
         if self.local_rank == 0:
             save_json(self.config.model_dump(mode="json"), os.path.join(self.output_folder, f"{self.config.name}.json"))
+            if self.start_model:
+                save_json(self.start_model.provenance, os.path.join(self.output_folder, START_MODEL_FILE))
 
     def get_tr_and_val_datasets(self) -> tuple[list[PromptDataset], PromptDataset]:
         """Training datasets (the command line's, then the config's further ones) and the validation dataset.
@@ -227,15 +248,25 @@ class SupervoxelTrainer(nnUNetTrainer):
             self.loss = usual
 
     @torch.no_grad()
-    def forward(self, data: torch.Tensor) -> Scales:
-        """Outputs for an input (b, c + 7, z, y, x), without gradients."""
+    def forward(self, data: torch.Tensor, network: nn.Module | None = None) -> Scales:
+        """Outputs for an input (b, c + 7, z, y, x), without gradients; of the trained network, or of another one."""
         # DDP's wrapper is left out: without gradients it has nothing to share.
         with self.autocast():
-            return self.bare_network(data)
+            return (network or self.bare_network)(data)
 
-    def predict(self, data: torch.Tensor) -> torch.Tensor:
-        """Logits (b, 2, z, y, x) for an input (b, c + 7, z, y, x)."""
-        return finest(self.forward(data))
+    def predict(self, data: torch.Tensor, network: nn.Module | None = None) -> torch.Tensor:
+        """Logits (b, 2, z, y, x) for an input (b, c + 7, z, y, x); of the trained network, or of another one."""
+        return finest(self.forward(data, network))
+
+    def start_network(self) -> nn.Module | None:
+        """The network as it was when the training started from a model, for predictions; None if it started afresh."""
+        if self.start_model is None:
+            return None
+        network = self.build_network_architecture(
+            self.plans_manager, self.configuration_manager, self.image_channels, 2, enable_deep_supervision=False
+        )
+        load_into(network, self.start_model)
+        return network.to(self.device).eval()
 
     def autocast(self) -> AbstractContextManager:
         """nnU-Net's mixed precision on GPUs; on a CPU bfloat16, if the config says so."""

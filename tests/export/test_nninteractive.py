@@ -13,7 +13,12 @@ import torch
 from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.export.nninteractive import differences_in_the_session, export_nninteractive, inference_info
+from nnunetv2_supervoxel.export.nninteractive import (
+    differences_in_the_session,
+    export_nninteractive,
+    inference_info,
+    license_of,
+)
 from nnunetv2_supervoxel.prompts.encoding import add_interaction
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.point import point_at
@@ -143,6 +148,23 @@ def test_a_model_that_never_saw_a_prompt_is_refused(model, tmp_path):
         export_nninteractive(replace(model, prompts=None), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     export_nninteractive(model, tmp_path / "out")
+
+
+def test_the_licence_of_the_model_that_the_training_started_from(model):
+    start = {"folder": "/models/a", "license": "CC BY-NC-SA 4.0\nMore."}
+    started = replace(model, start=start)
+    text, said = license_of(started, None)
+    assert text == start["license"]
+    assert "/models/a: CC BY-NC-SA 4.0." in said[0]
+    assert license_of(started, "CC BY-NC-SA 4.0")[1] == []
+    text, said = license_of(started, "MIT")
+    assert text == "MIT"
+    assert "is under CC BY-NC-SA 4.0; see to it that this allows 'MIT'" in said[0]
+    unknown = replace(model, start=start | {"license": None})
+    with pytest.raises(UserError, match=r"names no licence; .*--license"):
+        license_of(unknown, None)
+    assert license_of(unknown, "MIT") == ("MIT", [])
+    assert license_of(model, None)[0].startswith("unspecified")
 
 
 def test_nothing_is_overwritten(model, exported):

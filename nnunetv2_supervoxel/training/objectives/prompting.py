@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,19 @@ from batchgenerators.utilities.file_and_folder_operations import save_json
 
 from nnunetv2_supervoxel.config import InteractionKind, PromptTrainingConfig
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.pages.object_pictures import object_picture
+from nnunetv2_supervoxel.pages.training_page import write_training_page
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
-from nnunetv2_supervoxel.training.evaluation import ObjectResult, evaluate_case, plot_curves, summarise
+from nnunetv2_supervoxel.training.evaluation import (
+    Draw,
+    ObjectResult,
+    Predict,
+    evaluate_case,
+    gains,
+    plot_curves,
+    summarise,
+)
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
 from nnunetv2_supervoxel.training.objectives.base import Objective, hits_and_misses
 from nnunetv2_supervoxel.training.ranks import gathered, share_of_rank
@@ -41,7 +52,7 @@ class Prompting(Objective):
         self.real_label_fraction = settings.real_label_fraction
         trainer.logger.local_logger = PromptLogger(trainer.logger.local_logger.verbose)
         cv2.setNumThreads(0)  # users draw on slices so small that waking a thread takes longer than the work
-        self.user = SimulatedUser(settings.interactions, settings.point_radius)
+        self.user = SimulatedUser(settings.interactions, settings.point_radius, settings.scribble_thickness)
         self._users_rng = np.random.default_rng()
         self._rounds_rng = np.random.default_rng(0)
         self._validated = 0  # how many samples of this epoch were validated
@@ -125,38 +136,69 @@ class Prompting(Objective):
     def validate(self) -> None:
         """Curves of Dice over interactions for every object of the validation cases.
 
-        Writes ``validation/summary.json`` and ``validation/dice_over_interactions.png``.
+        A model that the training started from is validated on the same objects, too. Its first prompts are the same,
+        and the same user corrects what it predicts. Writes ``validation/summary.json``,
+        ``validation/dice_over_interactions.png`` and ``validation/report.html``.
 
         Raises:
             UserError: no case could be validated.
         """
         dataset = self.trainer.open_validation_dataset()
-        results = {}
-        for name in share_of_rank(dataset.identifiers):
-            results[name] = self._evaluate(dataset, name)
-            self.trainer.print_to_log_file(f"validated {name}: {len(results[name])} objects")
-        results = dict(sorted(gathered(list(results.items()))))
-        if not any(results.values()):
-            raise UserError("Not one case could be validated; the log says why.")
+        results = self._results(dataset, self.trainer.predict, self._draw)
+        summary = self._summary(results)
+        network = self.trainer.start_network()
+        if network is not None:
+            self.trainer.print_to_log_file("validating the start model on the same objects")
+            before = self._results(dataset, partial(self.trainer.predict, network=network))
+            summary["start"] = self._summary(before)
         if self.trainer.local_rank == 0:
-            self._report(summarise(results, self.settings.validation_interactions))
+            self._report(summary, {case: [one.picture for one in objects] for case, objects in results.items()})
 
     def _rounds(self, batch: dict, kinds: Sequence[InteractionKind] | None = None) -> InteractionRounds:
         image, target = to_device(batch["data"], self.trainer.device), finest(batch["target"])
         decay = self.settings.interaction_decay
         return InteractionRounds(image, target, self.user, decay, self._users_rng, kinds)
 
-    def _evaluate(self, dataset: PromptDataset, name: str) -> list[ObjectResult]:
+    def _results(
+        self, dataset: PromptDataset, predict: Predict, draw: Draw | None = None
+    ) -> dict[str, list[ObjectResult]]:
+        """The results of all cases, shared out among all ranks.
+
+        Raises:
+            UserError: no case could be validated.
+        """
+        results = {}
+        for name in share_of_rank(dataset.identifiers):
+            results[name] = self._evaluate(dataset, name, predict, draw)
+            self.trainer.print_to_log_file(f"validated {name}: {len(results[name])} objects")
+        results = dict(sorted(gathered(list(results.items()))))
+        if not any(results.values()):
+            raise UserError("Not one case could be validated; the log says why.")
+        return results
+
+    def _summary(self, results: dict[str, list[ObjectResult]]) -> dict:
+        labels = self.trainer.dataset_json["labels"].items()
+        names = {label: name for name, label in labels if isinstance(label, int)}
+        return summarise(results, self.settings.validation_interactions, names)
+
+    def _draw(self, image: np.ndarray, target: np.ndarray, rounds: InteractionRounds) -> bytes:
+        """An object's picture for the page."""
+        prompts = [given for given in rounds.given[0] if given is not None]
+        spacing = self.trainer.configuration_manager.spacing
+        return object_picture(image, target, rounds.prediction(0), prompts, spacing)
+
+    def _evaluate(self, dataset: PromptDataset, name: str, predict: Predict, draw: Draw | None) -> list[ObjectResult]:
         """A case's results. If it can't be read, there are none, and the log says why."""
         try:
             return evaluate_case(
                 dataset.open_case(name),
-                self.trainer.predict,
+                predict,
                 self.user,
                 self.settings,
                 self.trainer.configuration_manager.patch_size,
                 self.trainer.device,
                 self.trainer.real_label_manager.ignore_label,
+                draw,
             )
         except torch.cuda.OutOfMemoryError:
             raise
@@ -164,13 +206,17 @@ class Prompting(Objective):
             self.trainer.print_to_log_file(f"WARNING: {name} is left out of the validation: {error}")
             return []
 
-    def _report(self, summary: dict) -> None:
+    def _report(self, summary: dict, pictures: dict[str, list[bytes]]) -> None:
         folder = Path(self.trainer.output_folder) / "validation"
         folder.mkdir(parents=True, exist_ok=True)
         save_json(summary, str(folder / "summary.json"), sort_keys=False)
         plot_curves(summary, folder / "dice_over_interactions.png")
+        trained = f"{self.trainer.plans_manager.dataset_name}, fold {self.trainer.fold}"
+        write_training_page(folder / "report.html", trained, summary, pictures)
         for source, mean in summary["mean"].items():
             curve = ", ".join(f"{value:.3f}" for value in mean["dice"])
             self.trainer.print_to_log_file(f"Mean Dice over interactions, {mean['objects']} {source}s: {curve}")
             self.trainer.logger.log_summary(f"final_val/{source}_dice", mean["dice"][-1])
+        for line in gains(summary) if "start" in summary else ():
+            self.trainer.print_to_log_file(f"Dice of the start model -> now, {line}")
         self.trainer.print_to_log_file(f"Validation complete: {folder / 'summary.json'}")
