@@ -34,3 +34,8 @@ def test_files_that_are_mentioned_exist() -> None:
 def test_commands_that_are_mentioned_exist() -> None:
     for command in set(re.findall(r"\b(?:nnUNetv2_supervoxel_\w+|SuperVoxel_\w+)", README)):
         assert f"\n{command} = " in PROJECT, command
+
+
+def test_every_command_is_in_the_table() -> None:
+    for command in re.findall(r"^(\w+) = \"\S+:main\"$", PROJECT, re.MULTILINE):
+        assert f"\n| `{command}` | " in README, command
