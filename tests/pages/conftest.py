@@ -58,28 +58,22 @@ def supervoxels_of(case: str) -> SupervoxelSet:
     for number in range(1, 2 if case == "few" else 9):
         z, y, x = rng.integers((3, 8, 10), (7, 24, 40))
         labels[z : z + 3, y : y + 7, x : x + 9] = number
-    whole = SupervoxelSet.of_labels(labels)
+    whole = SupervoxelSet.of_labels(labels, least=50)  # what others leave of a block may be tiny
     scores = {"predicted_iou": 0.9, "stability_score": 0.8, "consistency": 0.7}
     supervoxels = () if case == "empty" else tuple(replace(one, **scores) for one in whole.supervoxels)
     return SupervoxelSet(SHAPE, supervoxels, SPACING, ("12 voxels are NaN or infinite",) if case == "a2" else ())
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dataset995_Pages as preprocessing and generation leave it."""
-    folder = tmp_path_factory.mktemp("pages") / "Dataset995_Pages"
+def written(nnunet_folders: dict[str, str]) -> Path:
+    """Dataset995_Pages as preprocessing and generation leave it; not to be changed."""
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset995_Pages"
     (folder / "cases").mkdir(parents=True)
     (folder / "nnUNetPlans.json").write_text(json.dumps(PLANS))
     properties = {"sitk_stuff": {"spacing": SPACING[::-1], "origin": (0, 0, 0), "direction": tuple(np.eye(3).ravel())}}
     for case in CASES:
-        nnUNetDatasetBlosc2.save_case(
-            image_of(case),
-            np.zeros((1, *SHAPE), np.int16),
-            properties,
-            str(folder / "cases" / case),
-            (1, *SHAPE),
-            (1, 8, 16, 32),
-        )
+        path, segmentation = str(folder / "cases" / case), np.zeros((1, *SHAPE), np.int16)
+        nnUNetDatasetBlosc2.save_case(image_of(case), segmentation, properties, path, (1, *SHAPE), (1, 8, 16, 32))
         if case == "missing":
             continue
         made_by = MADE_BY | {"config": MADE_BY["config"] | {"keyframes": 2}} if case == "other" else MADE_BY
@@ -89,18 +83,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def dataset(written: Path) -> EvaluatedDataset:
+    return find_dataset(995, "nnUNetPlans", "3d_fullres", None)
+
+
 @pytest.fixture
-def folder(nnunet_folders: dict[str, str], written: Path) -> Iterator[Path]:
-    """The same among nnU-Net's datasets, for one test."""
-    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / written.name
+def folder(written: Path) -> Iterator[Path]:
+    """A copy, Dataset994_Changed, that a test may change."""
+    folder = written.with_name("Dataset994_Changed")
     shutil.copytree(written, folder)
     yield folder
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def dataset(folder: Path) -> EvaluatedDataset:
-    return find_dataset(995, "nnUNetPlans", "3d_fullres", None)
 
 
 @pytest.fixture

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nnunetv2_supervoxel.pages.entries import CaseToShow, missing
-from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
+from nnunetv2_supervoxel.pages.entries import CaseToShow, cases_to_show, missing
+from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset, find_dataset
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
 SHAPE, VOXEL_MM3 = (12, 40, 58), 2.5 * 0.7 * 0.9
+
+
+def of_changed(case: str) -> CaseToShow:
+    """A case of Dataset994_Changed."""
+    dataset = find_dataset(994, "nnUNetPlans", "3d_fullres", None)
+    return next(one for one in cases_to_show(dataset, (0, 1, 2)) if one.case.name == case)
 
 
 def test_a_case_is_described_as_evaluation_describes_it(
@@ -37,6 +44,11 @@ def test_a_case_is_described_as_evaluation_describes_it(
     assert entry.thumbnail[:4] == b"RIFF"
 
 
+def test_a_case_can_be_sent_to_another_process(cases: dict[str, CaseToShow]) -> None:
+    sent = pickle.loads(pickle.dumps(cases["a1"]))
+    assert pickle.loads(pickle.dumps(sent.evaluate())) == cases["a1"].evaluate()
+
+
 def test_an_empty_case_has_a_picture_and_no_supervoxels(cases: dict[str, CaseToShow]) -> None:
     entry = cases["empty"].evaluate()
     assert entry.status == "empty"
@@ -55,20 +67,20 @@ def test_a_damaged_case_says_why(cases: dict[str, CaseToShow]) -> None:
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "{}", '{"n": 1'])
-def test_a_json_of_something_else(folder: Path, cases: dict[str, CaseToShow], content: str) -> None:
+def test_a_json_of_something_else(folder: Path, content: str) -> None:
     (folder / "cases_supervoxels" / "a1.json").write_text(content)
-    entry = cases["a1"].evaluate()
+    entry = of_changed("a1").evaluate()
     assert entry.status == "failed"
     assert "please report" not in entry.figures.error
 
 
-def test_scores_that_nobody_gave(folder: Path, cases: dict[str, CaseToShow]) -> None:
+def test_scores_that_nobody_gave(folder: Path) -> None:
     path = folder / "cases_supervoxels" / "a1.json"
     content = json.loads(path.read_text())
     for one in content["supervoxels"]:
         one |= {"predicted_iou": None, "consistency": None}
     path.write_text(json.dumps(content))
-    entry = cases["a1"].evaluate()
+    entry = of_changed("a1").evaluate()
     assert entry.status == "done"
     assert math.isnan(entry.numbers["predicted_iou"])
     assert entry.consistency == ()

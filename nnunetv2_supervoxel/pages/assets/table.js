@@ -1,5 +1,5 @@
 "use strict";
-// Sorting and filtering of the table of cases.
+// Sorting and filtering of a table of cases or objects.
 (() => {
   const table = document.getElementById("case-table");
   const body = table.tBodies[0];
@@ -34,7 +34,7 @@
       row.hidden = !((finding.value === "" || has) && row.textContent.toLowerCase().includes(wanted));
       shown += !row.hidden;
     }
-    count.textContent = `${shown} of ${rows.length} cases`;
+    count.textContent = `${shown} of ${rows.length} ${table.dataset.unit}`;
   }
 
   headers.forEach((header, column) => {
