@@ -16,7 +16,7 @@ from nnunetv2_supervoxel.files.aside import check_writable, remove_leftovers
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT, claimed, folder_clock, is_claimed, remove_void_claims
 from nnunetv2_supervoxel.files.failures import failure_since, forget_failure, note_failure
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
-from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed
+from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed, read_spacing
 from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
@@ -116,18 +116,22 @@ class PreprocessedCase(Case):
     Attributes:
         folder: of the preprocessed cases.
         dataset_class: nnU-Net's class for the files in it.
-        spacing: (z, y, x) in mm.
+        spacing: (z, y, x) in mm, of images that were resampled to it.
+        own_spacing: of others, the order in which preprocessing put their axes; None: they were resampled.
         normalised: how the channels to be read were normalised; None if one of them was by each image's own values.
     """
 
     folder: Path
     dataset_class: type[nnUNetBaseDataset]
     spacing: tuple[float, ...]
+    own_spacing: tuple[int, ...] | None
     normalised: tuple[Normalisation, ...] | None
 
     def read(self) -> Volume:
         dataset = self.dataset_class(str(self.folder), [self.name])
-        return read_preprocessed(dataset, self.name, self.channels, self.spacing, self.normalised)
+        own = self.own_spacing
+        spacing = self.spacing if own is None else read_spacing(dataset, self.name, own)
+        return read_preprocessed(dataset, self.name, self.channels, spacing, self.normalised)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,7 @@ def dataset_cases(dataset: PreprocessedDataset, config: GenerationConfig) -> lis
             folder=dataset.folder / dataset.data_identifier,
             dataset_class=type(dataset.cases),
             spacing=dataset.spacing,
+            own_spacing=dataset.own_spacing,
             normalised=normalised,
         )
         for name in sorted(dataset.cases.identifiers)

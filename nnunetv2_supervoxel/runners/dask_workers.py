@@ -22,6 +22,8 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError, last_line
+from nnunetv2_supervoxel.files.aside import remove_leftovers
+from nnunetv2_supervoxel.files.claims import remove_void_claims
 from nnunetv2_supervoxel.files.failures import note_failure
 from nnunetv2_supervoxel.generation.out_of_memory import free_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
@@ -44,14 +46,19 @@ class DaskRunner(Runner):
         client: connected to the cluster.
         config: the settings of generation.
         device: of the workers, see `worker_device`.
+        targets: gets the folders to which the workers write.
     """
 
-    def __init__(self, client: Client, config: GenerationConfig, device: str | None = None) -> None:
+    def __init__(
+        self, client: Client, config: GenerationConfig, device: str | None = None, targets: set[Path] | None = None
+    ) -> None:
         self.config = config
         self._client = client
         self._device = device
+        self._targets = targets if targets is not None else set()
 
     def run(self, cases: Sequence[Case], run: Run, title: str = "cases", tell: Tell | None = None) -> list[CaseReport]:
+        self._targets |= {case.target for case in cases}
         running = {self._submit(case, run): case for case in cases}
         done, held = as_completed(running), []
         try:
@@ -144,23 +151,29 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
         )
     workers = number or max(1, gpus)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))
+    targets: set[Path] = set()
     settings = {
         "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": threads},
         "distributed.scheduler.allowed-failures": FURTHER_TRIES,
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address=":0",
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        _introduce(client)
-        yield DaskRunner(client, config, device)
+    try:
+        with (
+            dask.config.set(settings),
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=":0",
+                silence_logs=logging.ERROR,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            _introduce(client)
+            yield DaskRunner(client, config, device, targets)
+    finally:
+        for target in targets:  # what workers had in hand when they were told to end
+            remove_leftovers(target)
+            remove_void_claims(target)
 
 
 def worker_device(device: str | None, worker_name: object, gpus: int) -> str | None:
