@@ -51,7 +51,7 @@ class Budget:
     """What a run spends. Results of another budget can't be continued.
 
     Attributes:
-        phantoms: cases, of which the last 40 are held out.
+        phantoms: cases to train on, and held-out ones.
         brains: cases to train on, and held-out ones.
         repeats: trainings of every arm.
         common: settings of all trainings.
@@ -59,7 +59,7 @@ class Budget:
         arms: settings of the trainings on brains, by arm.
     """
 
-    phantoms: int = 240
+    phantoms: tuple[int, int] = (200, 14)
     brains: tuple[int, int] = (8, 6)
     repeats: int = 2
     common: dict = field(
@@ -71,6 +71,7 @@ class Budget:
             "augmentation": "mirroring",
             "min_target_voxels": 30,
             "max_patch_shift": 0.45,
+            "validation_objects_per_case": 8,
         }
     )
     start: dict = field(
@@ -120,13 +121,13 @@ def make_start_model(folder: Path, budget: Budget, log: Path) -> Path:
     model = folder / "start_model"
     if model.is_dir():
         return model
-    seeds = range(budget.phantoms)
+    seeds = range(sum(budget.phantoms))
     write_raw(folder / "nnUNet_raw" / PHANTOMS, PHANTOM_SHAPE, seeds, spacing=(2, 1, 1))
     number = convert_dataset_name_to_id(PHANTOMS)
     logged(log, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 1, "-npfp", 1)
     preprocessed = folder / "nnUNet_preprocessed" / PHANTOMS
     add_configuration(preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCH, FEATURES, convolutions=1)
-    split(preprocessed, 40)
+    split(preprocessed, budget.phantoms[1])
     store_true_objects(
         supervoxel_folder(preprocessed, "nnUNetPlans_3d_fullres"), PHANTOM_SHAPE, seeds, PATCH, PHANTOM_SIZES
     )

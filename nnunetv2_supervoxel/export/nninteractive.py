@@ -18,8 +18,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.model_folder import SESSION_NAMES
-from nnunetv2_supervoxel.export.start_plans import is_resampled
 from nnunetv2_supervoxel.export.trained_model import TrainedModel
+from nnunetv2_supervoxel.files.preprocessed import is_resampled
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS, POSITIVE_NEGATIVE, PREVIOUS_SEGMENTATION
 
 NO_LICENSE = "unspecified (whoever exported this model named no licence)"

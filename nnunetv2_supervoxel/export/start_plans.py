@@ -10,10 +10,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.start_model import StartModel
-from nnunetv2_supervoxel.files.preprocessed import count_image_channels
+from nnunetv2_supervoxel.files.preprocessed import NO_RESAMPLING, count_image_channels, is_resampled
 
 CONFIGURATION = "3d_fullres"
-NO_RESAMPLING = "no_resampling_hack"  # nnU-Net's function of this name hands images through as they are
 SESSION_NORMALISATION = "ZScoreNormalization"
 
 # By nnU-Net's planners: the estimate of a network that trains in so many GB with two patches in a batch.
@@ -72,15 +71,6 @@ def plans_to_start_from(
         "configurations": {CONFIGURATION: configuration},
     }
     return plans, [*_differences(plans, own), *note]
-
-
-def is_resampled(settings: Mapping[str, Any]) -> bool:
-    """Whether a configuration's images were brought to its voxel size.
-
-    Args:
-        settings: of the configuration, inheritance resolved.
-    """
-    return settings.get("resampling_fn_data") != NO_RESAMPLING
 
 
 def describe_network(settings: Mapping[str, Any]) -> str:

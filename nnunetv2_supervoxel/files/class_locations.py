@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -89,8 +90,7 @@ def read_locations(path: Path) -> dict[int, np.ndarray]:
         UserError: the file is missing, damaged, or holds anything but arrays in one of the two layouts.
     """
     try:
-        with path.open("rb") as file:
-            content = _ArrayUnpickler(file).load()
+        content = load_plain(path)
         if isinstance(content, list):
             return {i + 1: _with_channel(entry[1], i) for i, entry in enumerate(content)}
         return {int(key): _with_channel(rows, int(key) - 1) for key, rows in content["class_locations"].items()}
@@ -100,6 +100,16 @@ def read_locations(path: Path) -> dict[int, np.ndarray]:
             f"{path} can't be read as class locations: {reason}; write it again with "
             f"'SuperVoxel_save_fg_location -supervoxel_folder {path.parent}'."
         ) from error
+
+
+def load_plain(path: Path) -> Any:
+    """What a pickle of plain containers and arrays holds.
+
+    Raises:
+        Exception: it is missing or damaged, which can raise nearly anything, or it holds anything else.
+    """
+    with path.open("rb") as file:
+        return _ArrayUnpickler(file).load()
 
 
 def rewrite_locations(array: Path, path: Path, case: str) -> int:

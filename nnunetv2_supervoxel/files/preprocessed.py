@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
+from nnunetv2_supervoxel.files.class_locations import load_plain
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation, Volume, take_channels
+
+NO_RESAMPLING = "no_resampling_hack"  # nnU-Net's function of this name hands images through as they are
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class PreprocessedDataset:
         folder: of the dataset, in $nnUNet_preprocessed.
         data_identifier: name of the folder in it that holds the preprocessed cases.
         cases: nnU-Net's own dataset of these.
-        spacing: (z, y, x) in mm.
+        spacing: (z, y, x) in mm; the plans' median where images keep their own, see `spacing_of`.
+        own_spacing: None where nnU-Net resampled all images to `spacing`; else the order in which preprocessing put the
+            axes of an image, and so of its spacing.
         patch_size: (z, y, x) in voxels, or (y, x).
         normalised: how every channel was normalised; None where nnU-Net took each image's own values for it.
     """
@@ -35,8 +40,17 @@ class PreprocessedDataset:
     data_identifier: str
     cases: nnUNetBaseDataset
     spacing: tuple[float, ...]
+    own_spacing: tuple[int, ...] | None
     patch_size: tuple[int, ...]
     normalised: tuple[Normalisation | None, ...]
+
+    def spacing_of(self, case: str) -> tuple[float, ...]:
+        """(z, y, x) in mm of a case.
+
+        Raises:
+            UserError: images keep their own, and what nnU-Net noted of the case can't be read.
+        """
+        return self.spacing if self.own_spacing is None else read_spacing(self.cases, case, self.own_spacing)
 
 
 def locate_dataset(dataset: str | int, plans: str, configuration: str) -> PreprocessedDataset:
@@ -58,12 +72,22 @@ def locate_dataset(dataset: str | int, plans: str, configuration: str) -> Prepro
         data_identifier=identifier,
         cases=open_preprocessed(folder / identifier),
         spacing=spacing,
+        own_spacing=None if is_resampled(settings.configuration) else tuple(manager.transpose_forward),
         patch_size=tuple(settings.patch_size),
         normalised=tuple(
             _normalisation(scheme, manager.foreground_intensity_properties_per_channel.get(str(channel), {}))
             for channel, scheme in enumerate(settings.normalization_schemes)
         ),
     )
+
+
+def is_resampled(settings: Mapping[str, Any]) -> bool:
+    """Whether images were brought to the voxel size of a configuration.
+
+    Args:
+        settings: of the configuration, inheritance resolved.
+    """
+    return settings.get("resampling_fn_data") != NO_RESAMPLING
 
 
 def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
@@ -136,6 +160,23 @@ def open_case(dataset: nnUNetBaseDataset, case: str) -> tuple[Any, Any, dict[str
             "writes; preprocess the dataset again."
         )
     return image, segmentation, properties
+
+
+def read_spacing(dataset: nnUNetBaseDataset, case: str, axes: Sequence[int]) -> tuple[float, ...]:
+    """The voxel size (z, y, x) in mm of a case's image before nnU-Net's preprocessing. No code from its pickle is run.
+
+    Args:
+        dataset: from `open_preprocessed`.
+        case: its identifier.
+        axes: the order in which preprocessing put the image's axes.
+
+    Raises:
+        UserError: nnU-Net's notes on the case are missing or damaged.
+    """
+    path = Path(dataset.source_folder) / f"{case}.pkl"
+    with _naming_damage(path.with_suffix(""), "its .pkl"):
+        spacing = load_plain(path)["spacing"]
+        return tuple(float(spacing[axis]) for axis in axes)
 
 
 def read_shape(dataset: nnUNetBaseDataset, case: str) -> tuple[int, int, int]:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
-from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.files.preprocessed import open_preprocessed, read_preprocessed
+from nnunetv2_supervoxel import GenerationConfig, UserError
+from nnunetv2_supervoxel.files.preprocessed import locate_dataset, open_preprocessed, read_preprocessed
+from nnunetv2_supervoxel.runners.cases import dataset_cases
 
 SHAPE = (5, 7, 11)
 
@@ -76,3 +77,20 @@ def test_what_is_no_preprocessed_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match="remove what doesn't belong"):
         open_preprocessed(tmp_path)
+
+
+def test_images_that_keep_their_voxel_size(prepared):
+    """Generation sees each image's own, also through a case of it; a pickle with code in it is not run."""
+    located = locate_dataset(995, "nnUNetPlans_nninteractive", "3d_fullres")
+    assert located.spacing_of("other") == pytest.approx((3.0, 0.9, 0.8))
+    assert located.spacing_of("another") == pytest.approx((1.5, 1.5, 1.5))
+    cases = {case.name: case for case in dataset_cases(located, GenerationConfig())}
+    assert cases["other"].read().spacing == pytest.approx((3.0, 0.9, 0.8))
+    pickled = prepared / "nnUNetPlans_nninteractive_3d_fullres" / "one.pkl"
+    sound = pickled.read_bytes()
+    try:
+        pickled.write_bytes(pickle.dumps({"spacing": print}))
+        with pytest.raises(UserError, match=r"one can't be read: its \.pkl is missing or damaged"):
+            located.spacing_of("one")
+    finally:
+        pickled.write_bytes(sound)
