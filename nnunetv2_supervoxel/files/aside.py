@@ -83,7 +83,7 @@ def check_name(path: Path) -> None:
         os.lstat(_there(path.parent) / path.name)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise UserError(f"{path} would be too long a name for the file system; shorten the case's name.") from error
+            raise UserError(f"{path} would be too long a name for the file system; shorten it.") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.files.aside import check_name
 
 # Formats that nnU-Net reads through SimpleITK, with a 3D image in a single file.
 NNUNET_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
@@ -38,7 +39,12 @@ def find_arrays(folder: Path) -> list[str]:
 
 
 def check_apart(images: Path, output: Path, results: str) -> None:
-    """Raise `UserError` if results, which the message calls by that word, would be written among the images."""
+    """Refuse a folder for results, which the message calls by that word.
+
+    Raises:
+        UserError: they would be written among the images, or its name is too long.
+    """
+    check_name(output)
     if os.path.realpath(images) == os.path.realpath(output):
         raise UserError(f"{results} in {output} would replace the images there; choose another folder for the output.")
 

@@ -121,5 +121,5 @@ def test_a_full_disk_is_told_whatever_a_package_says(tmp_path: Path, monkeypatch
 def test_names_that_are_too_long_are_told(tmp_path: Path) -> None:
     check_name(tmp_path / ("a" * 250 + ".json"))
     for folder in (tmp_path, tmp_path / "not there yet"):
-        with pytest.raises(UserError, match="would be too long a name for the file system; shorten the case's name"):
+        with pytest.raises(UserError, match="would be too long a name for the file system; shorten it"):
             check_name(folder / ("a" * 251 + ".json"))

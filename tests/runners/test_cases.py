@@ -119,5 +119,5 @@ def test_names_that_are_too_long_are_told_before_the_case_is_made(scans: Path, t
     (case,) = folder_cases(scans, tmp_path / "out", GenerationConfig(file_format=".nii"))
     report = do_case(case, lambda *_: pytest.fail("was made"), MADE_BY, Run(overwrite=True, began=time.time() + 1))
     assert report.message == (
-        f"{tmp_path}/out/{longest}.json would be too long a name for the file system; shorten the case's name."
+        f"{tmp_path}/out/{longest}.json would be too long a name for the file system; shorten it."
     )
