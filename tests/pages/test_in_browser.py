@@ -189,6 +189,7 @@ def test_other_cases_are_shown(viewer: Opened) -> None:
 
 def test_without_webgl_the_rest_works(browser: Any, pages: dict[str, Path]) -> None:
     context = browser.new_context()
+    context.set_default_timeout(1000 * SECONDS)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -204,6 +205,7 @@ def test_without_webgl_the_rest_works(browser: Any, pages: dict[str, Path]) -> N
 
 def test_without_javascript_it_can_be_read(browser: Any, pages: dict[str, Path]) -> None:
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(1000 * SECONDS)
     page = context.new_page()
     page.goto(pages["viewer"].as_uri())
     assert "needs JavaScript" in page.inner_text("#viewer-message")
