@@ -141,10 +141,27 @@ def test_commands_and_their_flags_exist(page: Path) -> None:
                 assert {word for word in words if re.match(r"-{1,2}[a-zA-Z]", word)} <= known, line
 
 
+def python_example(page: str) -> str:
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    return example
+
+
+def test_the_slurm_cluster_asks_for_a_gpu_per_worker() -> None:
+    """Everything up to its submission to Slurm, which isn't here."""
+    scope: dict = {}
+    exec(python_example("how_to/clusters.md").partition("cluster.scale")[0], scope)
+    with scope["cluster"] as cluster:
+        script = cluster.job_script()
+    for line in ("#SBATCH -p gpu", "#SBATCH --gres=gpu:1", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=60G"):
+        assert line in script.splitlines()
+    (worker,) = [line for line in script.splitlines() if "dask_worker" in line]
+    assert f"{cluster.scheduler_address} " in worker
+    assert "--nthreads 1 " in worker
+
+
 def test_the_python_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "how_to" / "python.md").read_text(), re.DOTALL)
     scope = {"image": make_phantom((40, 88, 112), np.random.default_rng(1)).image}
-    exec(example, scope)
+    exec(python_example("how_to/python.md"), scope)
     assert scope["supervoxels"].dtype == np.uint8
     assert len(scope["supervoxels"]) >= 1
     assert scope["supervoxels"].shape[1:] == (40, 88, 112)
