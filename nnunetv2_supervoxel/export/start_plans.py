@@ -86,14 +86,18 @@ def describe_network(settings: Mapping[str, Any]) -> str:
     return f"{architecture['network_class_name'].split('.')[-1]} with {features} features and {_list(blocks)} blocks"
 
 
-def _batch_size(model: StartModel, gpu_memory: float) -> tuple[int, list[str]]:
-    """How many patches fit by nnU-Net's own estimate, at least one, at most as many as the model was trained with."""
-    settings = model.settings
+def memory_of_a_patch(model: StartModel) -> float:
+    """GB that training takes for each patch of a batch, by the estimate of nnU-Net's planners."""
     network = model.network_without_weights()
     reference, corresponding = _REFERENCES.get(type(network).__name__, _REFERENCES["PlainConvUNet"])
-    estimate = network.compute_conv_feature_map_size(settings["patch_size"]) / reference * corresponding
-    per_patch = estimate / _PATCHES_OF_REFERENCE
-    batch = max(1, min(int(gpu_memory / per_patch), int(settings.get("batch_size", _PATCHES_OF_REFERENCE))))
+    size = network.compute_conv_feature_map_size(model.settings["patch_size"])
+    return size / reference * corresponding / _PATCHES_OF_REFERENCE
+
+
+def _batch_size(model: StartModel, gpu_memory: float) -> tuple[int, list[str]]:
+    """How many patches fit by nnU-Net's own estimate, at least one, at most as many as the model was trained with."""
+    per_patch = memory_of_a_patch(model)
+    batch = max(1, min(int(gpu_memory / per_patch), int(model.settings.get("batch_size", _PATCHES_OF_REFERENCE))))
     if per_patch <= gpu_memory:
         return batch, []
     return batch, [
