@@ -6,11 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import yaml
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-COMMAND = "nnUNetv2_supervoxel_start_from"
+from nnunetv2_supervoxel.commands.start_from import main
+
 PLANS = "nnUNetPlans_nninteractive"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call the command in this process: exit code, what it printed, and its errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["nnUNetv2_supervoxel_start_from", *map(str, arguments)])
+        capsys.readouterr()
+        return main(), *capsys.readouterr()
+
+    return run
 
 
 def test_plans_and_settings(prepared, start_folder):
@@ -42,8 +56,6 @@ def test_what_differs_is_said(prepared):
 
 
 def test_nnunet_preprocesses_without_resampling(prepared, nnunet_folders):
-    import SimpleITK as sitk  # noqa: N813
-
     folder = prepared / f"{PLANS}_3d_fullres"
     cases = nnUNetDatasetBlosc2(str(folder))
     assert len(cases.identifiers) == 3
@@ -56,27 +68,27 @@ def test_nnunet_preprocesses_without_resampling(prepared, nnunet_folders):
         assert properties["spacing"] == pytest.approx(sitk.ReadImage(str(raw)).GetSpacing()[::-1])
 
 
-def test_nothing_is_replaced_unless_asked(prepared, start_folder, run):
+def test_nothing_is_replaced_unless_asked(prepared, start_folder, call):
     before = {path: path.read_bytes() for path in prepared.glob(f"{PLANS}.*")}
-    done = run(COMMAND, "-m", start_folder, "-d", 995)
-    assert done.returncode == 1
-    assert "is there already" in done.stderr
-    assert "--overwrite" in done.stderr
+    code, _, errors = call("-m", start_folder, "-d", 995)
+    assert code == 1
+    assert "is there already" in errors
+    assert "--overwrite" in errors
     assert {path: path.read_bytes() for path in prepared.glob(f"{PLANS}.*")} == before
     (prepared / f"{PLANS}.yaml").write_text("changed: 1")
-    assert run(COMMAND, "-m", start_folder, "-d", 995, "--overwrite").returncode == 0
+    assert call("-m", start_folder, "-d", 995, "--overwrite")[0] == 0
     assert {path: path.read_bytes() for path in prepared.glob(f"{PLANS}.*")} == before
 
 
-def test_little_memory_means_small_batches(prepared, start_folder, run):
-    done = run(COMMAND, "-m", start_folder, "-d", 995, "-p", "small", "-gpu_memory_target", 0.001)
-    assert done.returncode == 0, done.stderr
+def test_little_memory_means_small_batches(prepared, start_folder, call):
+    code, said, _ = call("-m", start_folder, "-d", 995, "-p", "small", "-gpu_memory_target", 0.001)
+    assert code == 0
     plans = json.loads((prepared / "small.json").read_text())
     assert plans["configurations"]["3d_fullres"]["batch_size"] == 1
-    assert "Memory: by nnU-Net's estimate even one patch needs" in done.stdout
+    assert "Memory: by nnU-Net's estimate even one patch needs" in said
 
 
-def test_mistakes(prepared, start_folder, run, tmp_path):
+def test_mistakes(prepared, start_folder, call, tmp_path):
     two = Path(shutil.copytree(start_folder, tmp_path / "two"))
     (two / "fold_0" / "checkpoint_final.pth").write_bytes(b"")
     channels = json.loads((prepared / "dataset.json").read_text()) | {"channel_names": {"0": "T1", "1": "T2"}}
@@ -92,9 +104,9 @@ def test_mistakes(prepared, start_folder, run, tmp_path):
         (("-m", start_folder, "-d", 995, "-p", "new", "-sp", "ours"), "isn't preprocessed with plans 'ours'"),
         (("-m", start_folder, "-d", 994, "-p", "new"), "takes images of 1 channel(s), but"),
     ):
-        done = run(COMMAND, *arguments)
-        assert done.returncode == 1, arguments
-        assert words in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
+        code, _, errors = call(*arguments)
+        assert code == 1, arguments
+        assert words in errors
+        assert len(errors.strip().splitlines()) == 1
     assert not list(prepared.glob("new.*")) + list(other.glob("new.*"))
     shutil.rmtree(other)
