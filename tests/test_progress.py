@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
 from nnunetv2_supervoxel import progress
 from nnunetv2_supervoxel.progress import ProgressBar
 
-COUNT = "from nnunetv2_supervoxel.progress import ProgressBar\nfor _ in ProgressBar(range(3), desc='scans', unit='case'): pass"
+COUNT = """
+from nnunetv2_supervoxel.progress import ProgressBar
+for _ in ProgressBar(range(3), desc="scans", unit="case"):
+    pass
+"""
 
 
 def lines_of(seconds_between_lines: float, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -47,6 +54,7 @@ def test_only_the_ends_where_minutes_are_long(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_terminal_gets_a_bar() -> None:
     ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     subprocess.run([sys.executable, "-c", COUNT], stderr=its, check=True)
     os.close(its)
     shown = os.read(ours, 100_000).decode()
