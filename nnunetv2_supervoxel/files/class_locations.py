@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.aside import file_aside
 from nnunetv2_supervoxel.files.supervoxel_arrays import open_array, read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.randomness import case_generator
 
 # nnU-Net's own figures: at least so many voxels of a class, or this share of them.
@@ -148,7 +148,7 @@ def rewrite_many(files: Mapping[str, tuple[Path, Path]], processes: int) -> dict
     pool = ProcessPoolExecutor(min(processes, len(files)), get_context("spawn"))
     try:
         futures = {case: pool.submit(rewrite_locations, *paths, case) for case, paths in files.items()}
-        for case, future in tqdm(futures.items(), desc="class locations", unit="case"):
+        for case, future in ProgressBar(futures.items(), desc="class locations", unit="case"):
             try:
                 future.result()
             except UserError as error:

@@ -8,12 +8,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tqdm import tqdm
-
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.aside import folder_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, find_images
 from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
+from nnunetv2_supervoxel.progress import ProgressBar
 
 IGNORE = 2  # the label for unknown; nnU-Net wants at least one other label below it
 
@@ -74,7 +73,7 @@ def _write_dataset(folder: Path, cases: dict[str, Channels], ending: str, title:
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir()
     channels = Counter(len(files) for files in cases.values()).most_common(1)[0][0]
-    for case, files in tqdm(cases.items(), desc=title, unit="case"):
+    for case, files in ProgressBar(cases.items(), desc=title, unit="case"):
         try:
             _check_name(case)
             _check_channels(files, channels)

@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from nnunetv2_supervoxel.files.failures import failures
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
@@ -21,6 +19,7 @@ from nnunetv2_supervoxel.pages.pictures import data_uri
 from nnunetv2_supervoxel.pages.plots import histogram
 from nnunetv2_supervoxel.pages.rendering import shown, write_page
 from nnunetv2_supervoxel.pages.viewer import COLOURS, viewer_content
+from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.quality.cases import attempt
 from nnunetv2_supervoxel.quality.evaluation import evaluated
 from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
@@ -73,7 +72,7 @@ def write_dataset_page(
     to_show = cases_to_show(dataset, transpose)
     reasons = failures(dataset.supervoxels)
     untried = sorted(set(located.cases.identifiers) - set(dataset.cases))
-    entries = list(tqdm(evaluated(to_show, processes), "report", len(to_show), unit="case"))
+    entries = list(ProgressBar(evaluated(to_show, processes), "report", len(to_show), unit="case"))
     entries += [missing(dataset.name, case, reasons.get(case, "")) for case in untried]
     entries.sort(key=lambda entry: entry.case)
     oddness = {one.case: one for one in rank_by_oddness(entries)}

@@ -8,8 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Protocol, TypeVar
 
-from tqdm import tqdm
-
+from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.quality.cases import list_cases
 from nnunetv2_supervoxel.quality.figures import CaseFigures
 from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
@@ -42,9 +41,9 @@ def evaluate_datasets(datasets: Sequence[EvaluatedDataset], processes: int = 1) 
     """
     cases = [case for dataset in datasets for case in list_cases(dataset)]
     figures = []
-    for one in tqdm(evaluated(cases, processes), "evaluation", len(cases), unit="case"):
+    for one in ProgressBar(evaluated(cases, processes), "evaluation", len(cases), unit="case"):
         if one.error:
-            tqdm.write(f"{one.dataset}, {one.case}: failed: {one.error}")
+            ProgressBar.write(f"{one.dataset}, {one.case}: failed: {one.error}")
         figures.append(one)
     return figures
 

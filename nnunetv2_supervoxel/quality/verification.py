@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from nnunetv2_supervoxel.errors import UserError, last_line, unexpected
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import remove_leftovers
@@ -15,6 +13,7 @@ from nnunetv2_supervoxel.files.claims import CLAIMS
 from nnunetv2_supervoxel.files.failures import FAILURES
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, read_shape
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
+from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.quality.contract import Fault, Remedy, check_case
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
@@ -68,7 +67,7 @@ def verify_dataset(found: SupervoxelDataset, repair: bool = False) -> Verificati
     preprocessed = set(located.cases.identifiers)
     strays = find_strays(found.supervoxels, preprocessed)
     tried = [case for case in found.cases if case in preprocessed]
-    with tqdm(tried, "verify", unit="case") as progress:
+    with ProgressBar(tried, "verify", unit="case") as progress:
         cases = tuple(_verify_case(found.supervoxels, case, located, repair) for case in progress)
     return Verification(cases, len(preprocessed) - len(tried), tuple(strays))
 
