@@ -33,7 +33,7 @@ class OriginalGeometry:
         shape: of the original image (z, y, x) in voxels, in the order of axes in which nnU-Net read it.
 
     Raises:
-        UserError: the properties lack what is needed, or the original image was in a format without a geometry.
+        UserError: the properties lack what is needed.
     """
 
     def __init__(
@@ -55,11 +55,6 @@ class OriginalGeometry:
             self._spacing = [properties["spacing"][axis] for axis in manager.transpose_forward]
         except (KeyError, TypeError, IndexError) as error:
             raise UserError(f"nnU-Net's .pkl of the case lacks {error}; preprocess the dataset again.") from error
-        if not {"sitk_stuff", "nibabel_stuff"} & properties.keys():
-            raise UserError(
-                f"nnU-Net read the case with {type(self._writer).__name__}, from a format without origin and direction "
-                "(such as PNG or TIFF), so there is no geometry to go back to."
-            )
         # 2D configurations leave the first axis as it is.
         self._spacing_here = [self._spacing[0], *configuration.spacing][-3:]
         self.shape = tuple(before[axis] for axis in self._backward)
@@ -113,6 +108,14 @@ class OriginalGeometry:
 
         Returns:
             What was written. Its voxels are read when they are asked for.
+
+        Raises:
+            UserError: the original image was in a format without a geometry.
         """
+        if not {"sitk_stuff", "nibabel_stuff"} & self._properties.keys():
+            raise UserError(
+                f"nnU-Net read the case with {type(self._writer).__name__}, from a format without origin and direction "
+                "(such as PNG or TIFF), so there is no geometry to go back to."
+            )
         self._writer.write_seg(labels, str(path), self._properties)
         return nib.Nifti1Image.from_filename(path)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from nibabel.openers import ImageOpener
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import NotWritableError, UserError, unexpected
 from nnunetv2_supervoxel.export.original_geometry import Box, OriginalGeometry
@@ -20,6 +19,7 @@ from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_d
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
 from nnunetv2_supervoxel.masks.flattening import largest_first, paint
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
+from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
 
@@ -62,14 +62,14 @@ def write_supervoxels(
     located = locate_dataset(found.name, found.plans, found.configuration)
     manager = PlansManager(read_plans(found.folder, found.plans, found.configuration))
     written = Written()
-    with tqdm(cases, "to NIfTI", unit="case") as progress:
+    with ProgressBar(cases, "to NIfTI", unit="case") as progress:
         for case in progress:
             progress.set_postfix_str(case)
             try:
                 path = output / f"{case}.nii.gz"
                 if path.exists() and not overwrite:
                     raise UserError(f"{path} is there already; --overwrite replaces it, or choose another folder.")
-                supervoxels, geometry = _read(case, found, located, manager)
+                supervoxels, geometry = read_case(case, found, located, manager)
                 if len(supervoxels):
                     written.vanished += _write(path, supervoxels, geometry, flatten)
                     written.cases += 1
@@ -86,7 +86,7 @@ def write_supervoxels(
     return written
 
 
-def _read(
+def read_case(
     case: str, found: SupervoxelDataset, located: PreprocessedDataset, manager: PlansManager
 ) -> tuple[SupervoxelSet, OriginalGeometry]:
     """A case's supervoxels and their way back.
@@ -107,18 +107,18 @@ def _write(path: Path, supervoxels: SupervoxelSet, geometry: OriginalGeometry, f
         NotWritableError: there is no room in the folder, or writing isn't allowed.
     """
     vanished: list[int] = []
-    masks = _brought_back(supervoxels, geometry, largest_first(supervoxels) if flatten else None, vanished)
+    masks = bring_all_back(supervoxels, geometry, largest_first(supervoxels) if flatten else None, vanished)
     with folder_aside(path.parent) as aside:
         if flatten:
             _write_stack(aside / path.name, [paint(masks, geometry.shape)], None, geometry)
         else:
-            volumes = (_whole(mask, place, geometry.shape) for _, mask, place in masks)
+            volumes = (whole(mask, place, geometry.shape) for _, mask, place in masks)
             _write_stack(aside / path.name, volumes, len(supervoxels), geometry)
         os.replace(aside / path.name, path)
     return len(vanished)
 
 
-def _brought_back(
+def bring_all_back(
     supervoxels: SupervoxelSet, geometry: OriginalGeometry, order: Iterable[int] | None, vanished: list[int]
 ) -> Iterator[tuple[int, np.ndarray, Box]]:
     """Index, mask and place in the original image, see `OriginalGeometry`, of one supervoxel after the other.
@@ -133,7 +133,7 @@ def _brought_back(
         yield index, mask, place
 
 
-def _whole(mask: np.ndarray, place: Box, shape: tuple[int, ...]) -> np.ndarray:
+def whole(mask: np.ndarray, place: Box, shape: tuple[int, ...]) -> np.ndarray:
     """The volume, uint8 (z, y, x), of which a mask is a part."""
     volume = np.zeros(shape, np.uint8)
     volume[place] = mask

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_supervoxel.errors import UserError, unexpected
+from nnunetv2_supervoxel.errors import NotWritableError, UserError, unexpected
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, open_case, read_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import read_provenance
@@ -105,12 +105,17 @@ class EvaluatedCase:
 
 
 def attempt(work: Callable[[], Figures], failed: Callable[[str], Figures]) -> Figures:
-    """What `work` returns; if anything goes wrong, what `failed` makes of the reason, one sentence. Nothing is raised.
+    """What `work` returns; if anything goes wrong, what `failed` makes of the reason, one sentence.
 
     One bad case must not stop the others.
+
+    Raises:
+        NotWritableError: the next case would fare the same.
     """
     try:
         return work()
+    except NotWritableError:
+        raise
     except UserError as error:
         return failed(str(error))
     except MemoryError:

@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from nnunetv2_supervoxel import SupervoxelSet
 from nnunetv2_supervoxel.commands.to_nifti import main
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.original_geometry import OriginalGeometry
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.preprocessed import open_case, open_preprocessed
@@ -281,13 +282,13 @@ def test_a_damaged_case_stops_no_other(make: Callable[..., Dataset], to_nifti: C
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["case.nii.gz"]
 
 
-def test_originals_without_a_geometry_are_told(make: Callable[..., Dataset]) -> None:
+def test_originals_without_a_geometry_are_told(make: Callable[..., Dataset], tmp_path: Path) -> None:
     dataset = make()
     configuration = dataset.plans.get_configuration("3d_fullres")
     without = {key: value for key, value in dataset.properties.items() if key != "sitk_stuff"}
-    with pytest.raises(Exception, match="no geometry to go back to"):
+    geometry = OriginalGeometry(without, dataset.plans, configuration, (20, 30, 40))
+    with pytest.raises(UserError, match="no geometry to go back to"):
+        geometry.write(np.zeros(SHAPE, np.uint8), tmp_path / "mask.nii")
+    del without["spacing"]
+    with pytest.raises(UserError, match=r"lacks 'spacing'; preprocess the dataset again"):
         OriginalGeometry(without, dataset.plans, configuration, (20, 30, 40))
-    with pytest.raises(Exception, match=r"lacks 'spacing'; preprocess the dataset again"):
-        OriginalGeometry(
-            {key: without[key] for key in without if key != "spacing"}, dataset.plans, configuration, (9, 9, 9)
-        )
