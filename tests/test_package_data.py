@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def test_the_wheel_carries_everything(tmp_path: Path) -> None:
-    """Built from the checkout and unpacked elsewhere: configs, trainers and weights are found in it."""
+    """Built from the checkout and unpacked elsewhere: configs, trainers, weights and pages' files are found in it."""
     repository = Path(__file__).parents[1]
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(repository)], check=True
@@ -19,6 +19,8 @@ def test_the_wheel_carries_everything(tmp_path: Path) -> None:
     code = (
         "from nnunetv2_supervoxel.config import find_config; from nnunetv2_supervoxel.package_data import *;"
         "from nnunetv2_supervoxel.checkpoints.registry import *;"
+        "from nnunetv2_supervoxel.pages import rendering; rendering._environment().get_template('dataset.html');"
+        "assert len(rendering._inlined(rendering.NIIVUE)) > 2e6;"
         "print(find_config('tiny'), package_folder('trainers'), find_checkpoint('sam', 'bundled').stat().st_size > 1e5)"
     )
     done = subprocess.run(

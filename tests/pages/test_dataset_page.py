@@ -81,6 +81,11 @@ def test_the_viewer_has_the_first_three_and_the_three_oddest(page: Page) -> None
     assert not {"empty", "damaged", "missing"} & set(page.viewed)
 
 
+def test_it_carries_niivue_s_licences(page: Page) -> None:
+    assert "BSD 2-Clause License" in page.text
+    assert "&lt;luke.edwards05@gmail.com&gt;" in page.text
+
+
 def test_it_needs_no_other_file(page: Page) -> None:
     assert {address.split(":")[0] for address in page.addresses if not address.startswith("#")} == {"data"}
     assert not re.findall(r"@import|url\(", page.text.split("</style>")[0])

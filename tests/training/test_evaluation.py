@@ -7,7 +7,8 @@ from nnunetv2_supervoxel.config import PromptTrainingConfig
 from nnunetv2_supervoxel.prompts.encoding import POSITIVE_NEGATIVE
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.training.dataset import PromptCase
-from nnunetv2_supervoxel.training.evaluation import evaluate_case
+from nnunetv2_supervoxel.training.evaluation import Draw, ObjectResult, evaluate_case
+from nnunetv2_supervoxel.training.rounds import InteractionRounds
 
 SHAPE = (12, 20, 28)
 
@@ -31,18 +32,42 @@ def obedient(data: torch.Tensor) -> torch.Tensor:
     return torch.stack([(~inside).float(), inside.float()])[None]
 
 
-def test_another_object_is_of_the_same_source_and_does_not_hold_the_first() -> None:
+def evaluated(draw: Draw | None = None) -> list[ObjectResult]:
     case = PromptCase(
         "case",
-        image=np.zeros((1, *SHAPE), np.float32),
+        image=np.full((1, *SHAPE), 3, np.float32),
         segmentation=LABEL[None].astype(np.int16),
         supervoxels=np.stack([INNER, SHELL, BESIDE]).astype(np.uint8),
         supervoxel_locations={},
         label_locations={},
     )
     config = PromptTrainingConfig(interactions={"point": 1.0}, validation_interactions=1, min_target_voxels=20)
-    results = evaluate_case(case, obedient, SimulatedUser({"point": 1.0}, 4), config, SHAPE, torch.device("cpu"))
-    inner, shell, beside, label = results
+    user = SimulatedUser({"point": 1.0}, 4)
+    return evaluate_case(case, obedient, user, config, SHAPE, torch.device("cpu"), draw=draw)
+
+
+def test_pictures_are_drawn_of_what_was_prompted_and_predicted() -> None:
+    drawn = []
+
+    def draw(image: np.ndarray, target: np.ndarray, rounds: InteractionRounds) -> bytes:
+        (prompt,) = rounds.given[0]
+        drawn.append((image, target, rounds.prediction(0), target[prompt.centre]))
+        return b"picture %d" % len(drawn)
+
+    results = evaluated(draw)
+    assert [result.picture for result in results] == [b"picture 1", b"picture 2", b"picture 3", b"picture 4"]
+    for (image, target, prediction, hit), truth in zip(drawn, (INNER, SHELL, BESIDE, LABEL), strict=True):
+        assert image.shape == SHAPE
+        assert (image == 3).all()
+        np.testing.assert_array_equal(target, truth)
+        assert hit
+        assert prediction.any()
+    np.testing.assert_array_equal(drawn[0][2], INNER)
+
+
+def test_another_object_is_of_the_same_source_and_does_not_hold_the_first() -> None:
+    inner, shell, beside, label = evaluated()
+    assert inner.picture == b""
     sizes = [np.count_nonzero(mask) for mask in (INNER, BESIDE, SHELL)]
     assert inner.dice == [1.0]
     assert inner.other == {"voxels": sizes[1], "dice_with_other": 1.0, "dice_with_this": 0.0}  # not SHELL, not LABEL

@@ -60,6 +60,9 @@ def assert_validated(folder):
     first = [r["dice"] for results in summary["cases"].values() for r in results if r["source"] == "label"]
     np.testing.assert_allclose(summary["mean"]["label"]["dice"], np.mean(first, axis=0))
     assert plt.imread(folder / "dice_over_interactions.png").shape[0] > 100
+    page = (folder / "report.html").read_text()
+    assert page.count("<tr data-findings=") == sum(map(len, summary["cases"].values()))
+    assert page.count('<img src="data:image/webp') == 12  # the six worst and the six best objects
 
 
 @pytest.fixture
