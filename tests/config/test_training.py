@@ -36,6 +36,16 @@ def test_files_of_before_naming_had_its_own_trainer(tmp_path):
         load_config(path, PromptTrainingConfig)
 
 
+def test_null_counts_as_left_out(tmp_path):
+    """A copied template sets nothing that a start model decides."""
+    config = load_config(find_config("prompt_training"), PromptTrainingConfig)
+    decided = {"interactions", "point_radius", "scribble_thickness", "interaction_decay", "initial_lr", "warmup_epochs"}
+    assert not decided & config.model_fields_set
+    path = tmp_path / "training.yaml"
+    path.write_text("point_radius: null\ninteraction_decay: 0.98")
+    assert load_config(path, PromptTrainingConfig).model_fields_set == {"interaction_decay"}
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives_are_found_by_name(name):
     assert issubclass(find_objective(name), Objective)
@@ -51,6 +61,8 @@ def test_objectives_are_found_by_name(name):
         ("interactions: {point: -1, box: 1}", r"'interactions.point' is -1"),
         ("interaction_decay: 1.5", "'interaction_decay' is 1.5"),
         ("max_rounds: 0", "'max_rounds' is 0"),
+        ("{num_epochs: 5, warmup_epochs: 5}", "'warmup_epochs' is 5: it must be less than num_epochs"),
+        ("scribble_thickness: 0", "'scribble_thickness' is 0"),
         ("datasets: {4: 0}", "'datasets.4' is 0"),
         ("datasets: [4]", "'datasets' is"),
         ("num_epoch: 5", "unknown key 'num_epoch'"),

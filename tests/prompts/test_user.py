@@ -89,3 +89,12 @@ def test_weights_decide_and_a_named_type_wins():
 def test_bounding_box():
     assert bounding_box(TARGET) == (slice(3, 9), slice(4, 14), slice(5, 20))
     assert bounding_box(np.zeros((2, 3, 4), bool)) is None
+
+
+def test_scribbles_are_as_thick_as_asked():
+    """The same stroke, drawn with a thicker brush, covers more."""
+    voxels = []
+    for thickness in (1, 2, 4):
+        user = SimulatedUser({"scribble": 1.0}, scribble_thickness=thickness)
+        voxels.append(np.count_nonzero(user.first(TARGET, np.random.default_rng(3)).stamp))
+    assert voxels[0] < voxels[1] < voxels[2]

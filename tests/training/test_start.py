@@ -109,6 +109,14 @@ def test_settings_are_the_models_unless_the_config_says_otherwise(make, settings
     assert (config.point_radius, config.scribble_thickness, config.interaction_decay) == (3, 3, 0.9)
     assert config.interactions == {"point": 0.4, "scribble": 0.2}
     assert (config.initial_lr, config.warmup_epochs) == (0.001, 10)
+    trainer = make()
+    trainer.initialize()
+    rates = []
+    for epoch in (0, 9, 10, 199):
+        trainer.lr_scheduler.step(epoch)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    np.testing.assert_allclose(rates[:3], [1e-4, 1e-3, 1e-3])
+    assert rates[3] < 2e-5
     settings(point_radius=5, interaction_decay=None, interactions={"lasso": 1}, initial_lr=0.02, warmup_epochs=0)
     trainer = make()
     assert (trainer.config.point_radius, trainer.config.interaction_decay) == (5, 0.9)  # null counts as left out
