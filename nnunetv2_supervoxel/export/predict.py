@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,46 +12,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
-from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import NotWritableError, UserError
 from nnunetv2_supervoxel.export.model_folder import SESSION_NAMES, checkpoint_of
 from nnunetv2_supervoxel.export.nninteractive import can_zoom
 from nnunetv2_supervoxel.export.prompt_drawing import common_axis, draw_on_slice, voxel_indices
-from nnunetv2_supervoxel.export.prompt_file import Prompt, Space, load_prompts
+from nnunetv2_supervoxel.export.prompt_file import DrawnPrompt, MaskPrompt, Prompt, PromptSource, Space
+from nnunetv2_supervoxel.export.prompt_masks import read_mask
 from nnunetv2_supervoxel.export.trained_model import load_checkpoint
-from nnunetv2_supervoxel.files.aside import check_name, check_writable, file_aside, make_folder, remove_leftovers
+from nnunetv2_supervoxel.files.aside import (
+    check_name,
+    check_writable,
+    file_aside,
+    folder_aside,
+    make_folder,
+    remove_leftovers,
+)
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart, find_images
 from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.volumes import read_channels
+from nnunetv2_supervoxel.progress import ProgressBar
+from nnunetv2_supervoxel.training.evaluation import central_voxel
 
 if TYPE_CHECKING:
     from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
 
 
 def predict_folder(
-    images: Path, output: Path, model: Path, prompts: Path, device: str | None = None
+    images: Path, output: Path, model: Path, wanted: PromptSource, device: str | None = None
 ) -> tuple[int, dict[str, str]]:
-    """Segment every object that the prompts name. Each is written to a file ``CASE_OBJECT.nii.gz`` of 0 and 1.
+    """Segment every object that is wanted. Each is written to a file ``CASE_OBJECT.nii.gz`` of 0 and 1.
 
     Args:
         images: folder; for models with several image channels it holds CASE_0000, CASE_0001, ... as in nnU-Net.
         output: folder, made if missing.
         model: folder that nnInteractive's session opens.
-        prompts: JSON, see `prompt_file`.
+        wanted: objects and their prompts.
         device: of PyTorch; None: CUDA where there is one, else the CPU.
 
     Returns:
-        The number of objects written, and by "CASE OBJECT" the reasons why others could not be written.
+        The number of objects written, and by "CASE OBJECT" (or "CASE") the reasons why others could not be written.
 
     Raises:
-        UserError: the folders, the model or the file of prompts can't be used at all, or there is no room any more for
-            masks.
+        UserError: the folders or the model can't be used at all, or there is no room any more for masks.
     """
     check_apart(images, output, "Masks")
-    wanted = load_prompts(prompts)
     found = find_images(images, NNUNET_ENDINGS)
+    cases = wanted.list_cases(found)
     make_folder(output)
     check_writable(output)
     remove_leftovers(output)
@@ -59,21 +67,26 @@ def predict_folder(
     channels = count_image_channels(session.dataset_json)
     done = 0
     failures: dict[str, str] = {}
-    with tqdm(total=sum(map(len, wanted.cases.values())), desc="predict", unit="object") as progress:
-        for case, objects in wanted.cases.items():
+    with ProgressBar(total=wanted.total, desc="predict", unit="object") as progress:
+        for case in cases:
             progress.set_postfix_str(case)
+            objects: Mapping[str, Callable[[Path], list[Prompt]]] = {}
             try:
-                volume = _read(case, found, channels)
-                set_image(session, volume)
+                objects = wanted.objects(case)
+                volume = _read(case, found, channels) if objects else []
+                if objects:
+                    set_image(session, volume)
             except Exception as error:  # one bad case must not stop the others, whatever the session raises
-                failures |= dict.fromkeys((f"{case} {name}" for name in objects), _reason(error))
+                failures |= dict.fromkeys([f"{case} {name}" for name in objects] or [case], _reason(error))
                 progress.update(len(objects))
                 continue
-            for name, given in objects.items():
+            for name, give in objects.items():
                 path = output / f"{case}_{name}.nii.gz"
                 try:
                     check_name(path)
-                    _write(segment(session, volume[0], given, wanted.space), volume[0], path)
+                    with folder_aside(output) as scratch:
+                        mask = segment(session, volume[0], give(scratch), wanted.space)
+                    _write(mask, volume[0], path)
                     done += 1
                 except NotWritableError:
                     raise  # no other object would fare better
@@ -123,19 +136,23 @@ def segment(
     Args:
         session: with a model and this image.
         image: of the case; it has the geometry.
-        prompts: in their order; the session predicts after each.
+        prompts: in their order; the session predicts after each. A mask that others follow is what they correct; a
+            mask alone is refined, with a click in its middle if the patch is too small for the session to zoom out.
         space: of their coordinates.
 
     Raises:
-        UserError: a prompt has a position outside the image, points that don't lie on one slice, or a type that was
-            not trained. The message names the prompt. Nothing is predicted in these cases.
+        UserError: a prompt has a position outside the image, points that don't lie on one slice, a mask that doesn't
+            fit the image, or a type that was not trained. The message names the prompt. Nothing is predicted then.
     """
     forward = session.plans_manager.transpose_forward
     mask = np.zeros(np.array(image.GetSize())[::-1][forward], np.uint8)
     given = []
     for number, prompt in enumerate(prompts, 1):
         try:
-            given.append(_placed(session, prompt, image, space, forward, mask.shape))
+            if prompt.type == "mask":
+                given.append(_placed_mask(session, prompt, image, alone=len(prompts) == 1))
+            else:
+                given.append(_placed(session, prompt, image, space, forward, mask.shape))
         except UserError as error:
             raise UserError(f"prompt {number}, a {prompt.type}: {error}") from error
     with _silence():
@@ -148,7 +165,7 @@ def segment(
 
 def _placed(
     session: nnInteractiveInferenceSession,
-    prompt: Prompt,
+    prompt: DrawnPrompt,
     image: sitk.Image,
     space: Space,
     forward: list[int],
@@ -167,6 +184,25 @@ def _placed(
     drawn = draw_on_slice(prompt, indices, shape, session.preferred_scribble_thickness[0])
     add = session.add_scribble_interaction if prompt.type == "scribble" else session.add_lasso_interaction
     return partial(add, drawn, prompt.positive)
+
+
+def _placed_mask(
+    session: nnInteractiveInferenceSession, prompt: MaskPrompt, image: sitk.Image, alone: bool
+) -> Callable[[], object]:
+    """A function that gives a mask to the session, as what it predicted last. If the mask is alone, it is refined."""
+    if not session.supports_initial_label:
+        raise UserError("the model can't start from a mask; train one with max_rounds of 2 or more")
+    mask = read_mask(prompt, image).transpose(session.plans_manager.transpose_forward)
+    give = partial(session.add_initial_seg_interaction, np.ascontiguousarray(mask, np.uint8))
+    if not alone:
+        return give
+    if session.do_autozoom:
+        return partial(give, run_prediction=True)
+    # The session refines a mask that is larger than a patch as it refines after zooming out, which fails here.
+    if not session.supported_interactions.get(SESSION_NAMES["point"]):
+        raise UserError("the model's patch is too small to refine a mask by itself; add prompts that it was trained on")
+    click = partial(session.add_point_interaction, central_voxel(mask), True)
+    return lambda: (give(), click())
 
 
 def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[sitk.Image]:

@@ -28,6 +28,7 @@ DATASET = "Dataset123_Empty"
 OF_EVALUATION = ("-d", 123, "-p", "generated")
 OF_MODEL = ("-o", "out", "--format", "nninteractive")
 OF_PREDICTION = ("-o", "masks", "-m", "no_model", "-prompts")
+REFINED = ("-o", "masks", "-m", "no_model", "--from-supervoxels")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("to_nifti", [*OF_EVALUATION, "-o", "prompts.json"], 1, "is no folder"),
         ("to_nifti", [*OF_EVALUATION, "-o", f"preprocessed/{DATASET}/generated"], 1, "nothing but cases"),
         ("to_nifti", [*OF_EVALUATION, "-o", "out", "-cases", "a", "b"], 1, "no supervoxels of case 'b'"),
+        ("plot_overlay_pngs", ["-h"], 0, "nnUNetv2_plot_overlay_pngs"),
+        ("plot_overlay_pngs", ["-d", 321, "-o", "out"], 1, "no dataset 321"),
+        ("plot_overlay_pngs", ["-d", 123, "-p", "others", "-o", "out"], 1, "isn't preprocessed with plans 'others'"),
+        ("plot_overlay_pngs", [*OF_EVALUATION, "-o", f"preprocessed/{DATASET}/generated"], 1, "nothing but cases"),
+        ("plot_overlay_pngs", ["-d", 123, "-o", "out", "-overlay_intensity", -1], 2, "must be 0 or more"),
         ("trainers", ["-h"], 0, "SupervoxelPromptTrainer"),
         ("export", ["-h"], 0, "nnInteractive"),
         ("export", ["-d", 321, *OF_MODEL], 1, "Dataset 321 isn't known"),
@@ -112,6 +118,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("start_from", ["-m", "missing", "-d", 123], 1, "missing isn't a model folder"),
         ("start_from", ["-m", "empty", "-d", 123, "-gpu_memory_target", 0], 2, "must be above 0"),
         ("start_from", ["-m", "empty", "-d", 123, "-p", "nnUNetPlans"], 2, "-p and -sp must differ"),
+        ("predict", [*REFINED, "-d", 321], 1, "no dataset 321"),
+        ("predict", ["-i", "images", *REFINED, "empty"], 1, "empty holds no file"),
+        ("predict", ["-i", "images", *REFINED], 2, "a folder, or a dataset with -d"),
         ("import_images", ["-h"], 0, "without labels"),
         ("import_images", ["-i", "missing", "-d", 5], 1, "no folder missing"),
         ("import_images", ["-i", "images", "-d", 5, "-n", "a b"], 1, "can't be a dataset's name"),
