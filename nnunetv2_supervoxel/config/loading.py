@@ -52,13 +52,14 @@ def load_config(path: Path | str, config_class: type[AnyConfig]) -> AnyConfig:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise UserError(f"The config {path} can't be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: numbers, and text that isn't UTF-8
         raise UserError(f"The config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
         raise UserError(f"The config {path} must hold 'key: value' lines, but holds a {type(content).__name__}.")
-    return check_settings(content, config_class, f"The config {path} is wrong")
+    settings = {str(key): value for key, value in content.items()}
+    return check_settings(settings, config_class, f"The config {path} is wrong")
 
 
 def check_settings(settings: dict, config_class: type[AnyConfig], complaint: str) -> AnyConfig:

@@ -59,12 +59,12 @@ def read_plans(folder: Path, plans: str, configuration: str | None = None) -> di
         UserError: there are no such plans, they are damaged, or they lack the configuration.
     """
     path = folder / f"{plans}.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{folder.name} isn't preprocessed with plans '{plans}': there is no {path}.")
     try:
         content = json.loads(path.read_text())
-        known = list(content["configurations"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = {name: dict(settings) for name, settings in content["configurations"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} can't be read as nnU-Net's plans; plan the dataset again.") from error
     if configuration is not None and configuration not in known:
         raise UserError(
@@ -87,10 +87,17 @@ def data_identifier(plans: dict, configuration: str) -> str:
     configurations, name = plans["configurations"], configuration
     for _ in configurations:
         settings = configurations.get(name, {})
-        if "data_identifier" in settings:
+        if _is_name(settings.get("data_identifier")):
             return settings["data_identifier"]
         name = settings.get("inherits_from")
     raise UserError(f"The plans' configuration '{configuration}' has no data_identifier; plan the dataset again.")
+
+
+def _is_name(text: object) -> bool:
+    """Whether it can be a file's or folder's name, and doesn't lead to another folder."""
+    return (
+        isinstance(text, str) and os.path.basename(text) == text not in ("", ".", "..") and len(os.fsencode(text)) < 256
+    )
 
 
 def trained_checkpoint(
@@ -122,7 +129,7 @@ def _dataset_name(dataset: str | int) -> str | None:
     Raises:
         UserError: several have it.
     """
-    if str(dataset).startswith("Dataset"):
+    if str(dataset).startswith("Dataset") and _is_name(str(dataset)):
         return str(dataset)
     if not str(dataset).isdecimal():
         return None

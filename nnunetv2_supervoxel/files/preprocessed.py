@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset, nnUNetDatasetBlosc2
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
 from nnunetv2_supervoxel.files.class_locations import load_plain
-from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
+from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
+from nnunetv2_supervoxel.files.planned import check_planned
 from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation, Volume, take_channels
 
+_ENDINGS = (".b2nd", ".npz", ".npy", ".pkl")
 NO_RESAMPLING = "no_resampling_hack"  # nnU-Net's function of this name hands images through as they are
 
 
@@ -60,23 +61,20 @@ def locate_dataset(dataset: str | int, plans: str, configuration: str) -> Prepro
         UserError: it isn't preprocessed with these plans and this configuration.
     """
     folder = dataset_folder(dataset)
-    manager = PlansManager(read_plans(folder, plans, configuration))
-    settings = manager.get_configuration(configuration)
-    spacing = tuple(settings.spacing)
-    if len(spacing) == 2:  # 2D configurations leave the first axis as it is
-        first = manager.transpose_forward[0]
-        spacing = (float(manager.original_median_spacing_after_transp[first]), *spacing)
-    identifier = settings.data_identifier
+    content = read_plans(folder, plans, configuration)
+    identifier = data_identifier(content, configuration)
+    planned = check_planned(content, configuration, folder / f"{plans}.json")
+    intensities = planned.foreground_intensity_properties_per_channel
     return PreprocessedDataset(
         folder=folder,
         data_identifier=identifier,
         cases=open_preprocessed(folder / identifier),
-        spacing=spacing,
-        own_spacing=None if is_resampled(settings.configuration) else tuple(manager.transpose_forward),
-        patch_size=tuple(settings.patch_size),
+        spacing=planned.spacing,
+        own_spacing=None if is_resampled(planned.model_dump()) else planned.transpose_forward,
+        patch_size=planned.patch_size,
         normalised=tuple(
-            _normalisation(scheme, manager.foreground_intensity_properties_per_channel.get(str(channel), {}))
-            for channel, scheme in enumerate(settings.normalization_schemes)
+            _normalisation(scheme, intensities.get(str(channel), {}))
+            for channel, scheme in enumerate(planned.normalization_schemes)
         ),
     )
 
@@ -102,10 +100,11 @@ def open_preprocessed(folder: Path) -> nnUNetBaseDataset:
         raise UserError(f"{folder} is empty; run nnUNetv2_plan_and_preprocess for this dataset first.")
     try:
         dataset = infer_dataset_class(str(folder))(str(folder))
-    except (AssertionError, KeyError) as error:
+    except (AssertionError, KeyError, OSError) as error:
+        foreign = sorted(path.name for path in folder.iterdir() if path.suffix not in _ENDINGS or not path.exists())
         raise UserError(
             f"{folder} isn't a folder of preprocessed cases that nnU-Net can read: it must hold .b2nd and .pkl files "
-            "only (or .npz and .pkl); remove what doesn't belong there."
+            f"only (or .npz and .pkl); remove what doesn't belong there{f', such as {foreign[0]}' if foreign else ''}."
         ) from error
     # macOS leaves hidden companions ("._case.b2nd") beside files that it copies; nnU-Net takes them for cases.
     dataset.identifiers = [case for case in dataset.identifiers if not case.startswith(".")]
@@ -135,6 +134,8 @@ def read_preprocessed(
     z, y, x = spacing
     with _naming_damage(source, "its image"):
         data = _open_image(dataset, case)
+        if len(data.shape) != 4:
+            raise UserError(f"{source} has an image of {len(data.shape)} dimensions, not four; preprocess it again.")
         return Volume(take_channels(data, channels, source), (z, y, x), source, normalised=normalised)
 
 

@@ -48,8 +48,12 @@ def writable_ending(ending: str) -> str:
 def is_done(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> bool:
     """Whether `case` needs no further work: its files are whole, or its JSON says that nothing was found."""
     try:
-        n = read_provenance(folder, case)["n"]
+        provenance = read_provenance(folder, case)
+        n = provenance["n"]
+        voxels = sum(one["voxels"] for one in provenance["supervoxels"])
     except (UserError, KeyError, TypeError):
+        return False
+    if not isinstance(voxels, int) or n != len(provenance["supervoxels"]):
         return False
     return n == 0 or all(_path(folder, case, end).is_file() for end in _endings(ending))
 
@@ -62,8 +66,8 @@ def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> Non
     """
     there = [path for end in _endings(ending) if (path := _path(folder, case, end)).exists()]
     try:
-        ours = "n" in read_provenance(folder, case)
-    except (UserError, TypeError):
+        ours = "n" in read_provenance(folder, case).keys()
+    except (UserError, AttributeError):
         ours = False
     if there and not ours:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import struct
@@ -17,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 SHAPE = (12, 20, 31)  # z, y, x
 SPACING = (0.7, 0.9, 2.5)  # x, y, z
@@ -58,6 +60,53 @@ def write_image(path: Path, array: np.ndarray | None = None, vector: bool = Fals
         written.SetSpacing(SPACING)
     sitk.WriteImage(written, str(path), useCompression=True)
     return path
+
+
+PLANS = {
+    "plans_name": "nnUNetPlans",
+    "dataset_name": "Dataset994_Bad",
+    "image_reader_writer": "SimpleITKIO",
+    "transpose_forward": [0, 1, 2],
+    "transpose_backward": [0, 1, 2],
+    "original_median_spacing_after_transp": [2.5, 0.9, 0.7],
+    "foreground_intensity_properties_per_channel": {"0": {}},
+    "configurations": {
+        "3d_fullres": {
+            "data_identifier": "cases",
+            "architecture": {},
+            "spacing": [2.5, 0.9, 0.7],
+            "patch_size": [8, 16, 16],
+            "normalization_schemes": ["ZScoreNormalization"],
+        }
+    },
+}
+
+
+def write_dataset(folder: Path) -> None:
+    """A preprocessed nnU-Net dataset of two cases, whose folder is called "cases"."""
+    (folder / "cases").mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(PLANS))
+    (folder / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "MR"}, "labels": {"background": 0, "a": 1}})
+    )
+    for case in ("other", "sound"):
+        write_case(folder / "cases", case)
+
+
+def write_case(folder: Path, case: str, array: np.ndarray | None = None) -> None:
+    """A preprocessed case, by default a sound one (1, z, y, x)."""
+    array = image()[None] if array is None else array
+    labels = (array > 100).astype(np.int8)
+    properties = {
+        "spacing": [2.5, 0.9, 0.7],
+        "shape_before_cropping": array.shape[1:],
+        "bbox_used_for_cropping": [[0, size] for size in array.shape[1:]],
+        "shape_after_cropping_and_before_resampling": array.shape[1:],
+        "class_locations": {1: np.argwhere(labels)},
+        "sitk_stuff": {"spacing": SPACING, "origin": (0.0, 0.0, 0.0), "direction": tuple(np.eye(3).ravel())},
+    }
+    shape = {name: array.shape for name in ("chunks", "blocks", "chunks_seg", "blocks_seg")}
+    nnUNetDatasetBlosc2.save_case(array, labels, properties, str(folder / case), **shape)
 
 
 def truncate(path: Path, share: float = 0.5) -> None:

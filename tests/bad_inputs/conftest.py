@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from bad_inputs.bad_files import CANARY, Done
+from bad_inputs.bad_files import CANARY, Done, write_dataset
 
 
 @pytest.fixture
@@ -49,3 +50,21 @@ def _quick_collection() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture
+def dataset(nnunet_folders: dict[str, str]) -> Iterator[Path]:
+    """Dataset994_Bad in $nnUNet_preprocessed: plans, and two sound preprocessed cases, "other" and "sound"."""
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset994_Bad"
+    write_dataset(folder)
+    yield folder
+    for path in folder.parent.glob("Dataset994_*"):
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def slic(tmp_path: Path) -> Path:
+    """A config without models."""
+    path = tmp_path / "slic.yaml"
+    path.write_text("method: slic\nmasks_per_image: 4\n")
+    return path

@@ -69,7 +69,7 @@ def test_templates_are_valid(name: str) -> None:
         ("method: watershed", "'method' is 'watershed'"),
         ("- a list", "holds a list"),
         ("a: [", "not valid YAML"),
-        ("7: 8", "strings"),
+        ("7: 8", "unknown key '7'"),
     ],
 )
 def test_a_wrong_config_is_one_clear_sentence(tmp_path: Path, text: str, words: str) -> None:
