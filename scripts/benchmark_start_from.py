@@ -81,6 +81,7 @@ class Budget:
         default_factory=lambda: {
             "from scratch": {"initial_lr": 0.003},
             "started": {"start_from": None},
+            "started, rate of scratch": {"start_from": None, "initial_lr": 0.003},
         }
     )
     fine_tuning: dict = field(
