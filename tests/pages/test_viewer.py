@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import gzip
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunetv2_supervoxel import UserError
+from nnunetv2_supervoxel import SupervoxelSet, UserError
+from nnunetv2_supervoxel.files.supervoxel_files import write_case
 from nnunetv2_supervoxel.pages import viewer
-from nnunetv2_supervoxel.pages.entries import CaseToShow
+from nnunetv2_supervoxel.pages.entries import CaseToShow, cases_to_show
 from nnunetv2_supervoxel.pages.viewer import coarser, viewer_content
-from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
+from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset, find_dataset
 from nnunetv2_supervoxel.quality.reading import read_supervoxels
 
 SHAPE = (12, 40, 58)
@@ -49,6 +51,20 @@ def test_image_and_supervoxels_come_through(cases: dict[str, CaseToShow], datase
         np.testing.assert_array_equal(mask, expected)
     assert [one["voxels"] for one in content["supervoxels"]] == [one.voxels for one in truth.supervoxels]
     assert content["step"] == (1, 1, 1)
+
+
+@pytest.mark.parametrize("step", [(1, 1, 1), (2, 1, 3)])
+def test_masks_full_of_holes_come_through(folder: Path, monkeypatch: pytest.MonkeyPatch, step: tuple) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, SHAPE)
+    labels[0] = labels[:, :5] = 0  # the boxes don't begin where the volume does
+    write_case(folder / "cases_supervoxels", "a1", SupervoxelSet.of_labels(labels), {})
+    monkeypatch.setattr(viewer, "coarser", lambda *_: step)
+    changed = cases_to_show(find_dataset(994, "nnUNetPlans", "3d_fullres", None), (0, 1, 2))
+    some = tuple(slice(None, None, every) for every in step)
+    masks = masks_in(viewer_content(changed[0]), labels[some].shape)
+    for label, mask in enumerate(masks, 1):
+        np.testing.assert_array_equal(mask, labels[some] == label)
+    assert len(masks) == 2
 
 
 def test_of_a_large_image_some_voxels_are_shown(
