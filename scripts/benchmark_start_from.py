@@ -11,7 +11,7 @@ the Dice of the final validation on held-out brains, which were bent further and
 after five prompts; for the start model before training, too. Last, what was trained is taken back to held-out phantoms.
 
 nnU-Net's trainer seeds nothing, so every arm is trained several times. What is finished is kept in FOLDER/results.json,
-and an interrupted run goes on there.
+and an interrupted run goes on there. All of it takes more than an hour on one core.
 """
 
 from __future__ import annotations
