@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def _bins(values: np.ndarray, logarithmic: bool) -> list[float]:
 
 
 def _as_svg(plot: Callable[[Axes], None]) -> str:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.style.context(["default", _STYLE]):  # nnU-Net sets a style with large letters
         figure = Figure(_SIZE, layout="constrained")
         plot(figure.subplots())
         text = io.StringIO()

@@ -39,6 +39,10 @@ def test_object_prediction_and_prompts_are_on_it() -> None:
 
 
 def test_a_prompt_may_reach_beyond_the_patch() -> None:
-    seen = drawn([point((0, 1, 29), True)])
-    assert seen["positive prompt"].sum() > 5
+    seen = drawn([point((0, 1, 29), True)])  # of its 5 x 5 voxels, 4 rows and 3 columns are in the patch
+    rows, columns = np.nonzero(seen["positive prompt"][:, :SIDE])
+    pixels = SIDE / 30
+    above = (SIDE - 20 * pixels) / 2  # the other planes are higher: 30 mm
+    assert rows.max() == pytest.approx(above + 3.5 * pixels, abs=pixels / 2)
+    assert columns.min() == pytest.approx(27.5 * pixels, abs=pixels / 2)
     assert seen["negative prompt"].sum() == 0

@@ -6,6 +6,7 @@ import base64
 import re
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -50,6 +51,12 @@ def test_many_whole_numbers_share_bars() -> None:
 
 def test_the_same_values_give_the_same_picture() -> None:
     assert histogram([1, 2, 3.5], "a", "b") == histogram([1, 2, 3.5], "a", "b")
+
+
+def test_a_style_that_others_set_has_no_effect() -> None:
+    usual = histogram([1, 2, 3.5], "a", "b")
+    with matplotlib.rc_context({"font.size": 40, "lines.linewidth": 9}):
+        assert histogram([1, 2, 3.5], "a", "b") == usual
 
 
 def test_curves_are_named() -> None:

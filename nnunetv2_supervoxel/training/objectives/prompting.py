@@ -211,7 +211,8 @@ class Prompting(Objective):
         folder.mkdir(parents=True, exist_ok=True)
         save_json(summary, str(folder / "summary.json"), sort_keys=False)
         plot_curves(summary, folder / "dice_over_interactions.png")
-        trained = f"{self.trainer.plans_manager.dataset_name}, fold {self.trainer.fold}"
+        dataset, configuration = self.trainer.plans_manager.dataset_name, self.trainer.configuration_name
+        trained = f"{dataset}, {configuration}, fold {self.trainer.fold}"
         write_training_page(folder / "report.html", trained, summary, pictures)
         for source, mean in summary["mean"].items():
             curve = ", ".join(f"{value:.3f}" for value in mean["dice"])
