@@ -1,4 +1,4 @@
-"""scripts/offline_bundle.sh: its file works where only the packages are that docs/how_to/servers_without_network.md names.
+"""scripts/offline_bundle.sh: its file works where only those packages are that servers_without_network.md names.
 
 That place is a virtual environment with links to those packages, and to what they need.
 """

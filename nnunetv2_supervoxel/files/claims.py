@@ -1,9 +1,9 @@
 """Claims: which run is doing a case, so that many runs on one folder do each case once.
 
 A claim is a file ``.running/CASE`` beside the supervoxels. It is created exclusively, which is atomic on NFS, too,
-where locks may not work. Its owner touches it again and again. It is void if its owner is known to have ended, or wasn't
-heard of for a while. Two runs that take over a void claim in the same instant can both get it; then the case is done
-twice, with the same result.
+where locks may not work. Its owner touches it again and again. It is void if its owner is known to have ended, or
+wasn't heard of for a while. Two runs that take over a void claim in the same instant can both get it; then the case is
+done twice, with the same result.
 """
 
 from __future__ import annotations

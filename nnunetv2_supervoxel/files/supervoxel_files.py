@@ -66,8 +66,9 @@ def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> Non
     """
     there = [path for end in _endings(ending) if (path := _path(folder, case, end)).exists()]
     try:
-        ours = "n" in read_provenance(folder, case).keys()
-    except (UserError, AttributeError):
+        provenance = read_provenance(folder, case)
+        ours = isinstance(provenance, dict) and "n" in provenance
+    except UserError:
         ours = False
     if there and not ours:
         raise UserError(

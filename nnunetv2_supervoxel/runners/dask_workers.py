@@ -90,7 +90,10 @@ class DaskRunner(Runner):
         try:
             if future.status in ("cancelled", "lost"):
                 raise UserError("The Dask scheduler is gone; give the same command again when there is one.")
-            return future.result()
+            outcome = future.result()
+            if isinstance(outcome, UserError):
+                raise outcome
+            return outcome
         except KilledWorker as error:
             report = report_killed(case.name, FURTHER_TRIES + 1, error.last_worker.address)
             note_failure(case.target, case.name, report.message)
@@ -122,7 +125,7 @@ def connected(where: str, config: GenerationConfig, device: str | None) -> Itera
     try:
         place = {"address": where} if is_address else {"scheduler_file": where}
         client = Client(**place, timeout=SECONDS_TO_CONNECT)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # Dask fails in many ways on what is no scheduler
         raise UserError(
             f"--dask: no Dask scheduler answers at {where} ({last_line(error)}); start one with 'dask scheduler'."
         ) from error
@@ -195,12 +198,14 @@ def _introduce(client: Client) -> None:
     print(f"Dask: {workers} workers at {client.scheduler.address}, dashboard {client.dashboard_link}", flush=True)
 
 
-def _do(case: Case, settings: str, device: str | None, run: Run) -> CaseReport | None:
-    """On a worker: do a case. None if another run does it now."""
+def _do(case: Case, settings: str, device: str | None, run: Run) -> CaseReport | UserError | None:
+    """On a worker: do a case. None if another run does it now; an error, which Dask would log, if none can be done."""
     with _ONE_CASE:
-        generator, made_by = _generator(settings, worker_device(device, get_worker().name, torch.cuda.device_count()))
         try:
-            return do_case(case, generator, made_by, run)
+            device = worker_device(device, get_worker().name, torch.cuda.device_count())
+            return do_case(case, *_generator(settings, device), run)
+        except UserError as error:
+            return error
         finally:
             free_memory()
 

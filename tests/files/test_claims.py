@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_supervoxel.errors import NotWritableError
-from nnunetv2_supervoxel.files.claims import CLAIMS, claimed, folder_clock, is_claimed, living_claims, remove_void_claims
+from nnunetv2_supervoxel.files.claims import (
+    CLAIMS,
+    claimed,
+    folder_clock,
+    is_claimed,
+    living_claims,
+    remove_void_claims,
+)
 from nnunetv2_supervoxel.files.owners import this_process
 
 ELSEWHERE = "otherhost.4026531836.77.1700000000"  # of which nothing is known here

@@ -23,7 +23,7 @@ from nnunetv2_supervoxel.runners.cases import ImageCase, begin_run
 from nnunetv2_supervoxel.runners.choice import chosen_runner
 
 NAMES = [f"case_{number}" for number in range(6)]
-SLIC = GenerationConfig(method="slic", masks_per_image=200)
+SLIC = GenerationConfig(method="slic", masks_per_image=12)
 BIN = Path(sys.executable).parent
 
 
@@ -42,7 +42,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(NAMES):
         image = np.random.default_rng(number).normal(size=(40, 70, 90)).astype(np.float32)
         sitk.WriteImage(sitk.GetImageFromArray(image), str(folder / "images" / f"{name}.nii.gz"))
-    (folder / "slic.yaml").write_text("method: slic\nmasks_per_image: 200\n")
+    (folder / "slic.yaml").write_text("method: slic\nmasks_per_image: 12\n")
     done = generate(folder, "serial")
     assert done.returncode == 0, done.stderr
     return folder
@@ -170,7 +170,9 @@ def test_a_case_that_kills_its_workers_is_reported_and_stops_nobody(scans: Path,
     cases = [DeadlyCase(name="deadly", **made), ImageCase(name="good", **made)]
     with chosen_runner(SLIC, "cpu", num_gpus=2) as runner:
         reports = runner.run(cases, begin_run(cases))
-    assert [(report.case, report.status) for report in reports] == [("deadly", "failed"), ("good", "made")]
+    assert [report.case for report in reports] == ["deadly", "good"]
+    assert reports[0].status == "failed"
+    assert reports[1].status in ("made", "kept")  # kept: done, but whoever did it died before it told
     assert "3 workers died one after the other while they did it" in reports[0].message
     assert "Do this case on a larger machine" in (tmp_path / "out" / ".failed" / "deadly").read_text()
 
