@@ -66,8 +66,7 @@ def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> Non
     """
     there = [path for end in _endings(ending) if (path := _path(folder, case, end)).exists()]
     try:
-        provenance = read_provenance(folder, case)
-        ours = isinstance(provenance, dict) and "n" in provenance
+        ours = "n" in read_provenance(folder, case)
     except UserError:
         ours = False
     if there and not ours:
@@ -91,12 +90,12 @@ def read_provenance(folder: Path | str, case: str) -> dict:
     """The case's JSON.
 
     Raises:
-        UserError: the file is missing or is not valid JSON.
+        UserError: the file is missing or isn't a JSON object.
     """
     path = _path(folder, case, PROVENANCE_ENDING)
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text()).items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} can't be read: it is missing or damaged; generate the case again with --overwrite."
         ) from error

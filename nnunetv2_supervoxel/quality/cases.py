@@ -20,7 +20,7 @@ from nnunetv2_supervoxel.quality.description import describe, grey_levels
 from nnunetv2_supervoxel.quality.figures import CaseFigures, StructureFigures, measure_structures
 from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
 from nnunetv2_supervoxel.quality.label_maps import read_label_map
-from nnunetv2_supervoxel.quality.reading import read_supervoxels
+from nnunetv2_supervoxel.quality.reading import list_described, read_supervoxels
 
 Figures = TypeVar("Figures")
 
@@ -83,7 +83,9 @@ class EvaluatedCase:
 
     def _grey_levels(self) -> np.ndarray:
         """The image (z, y, x), or of several channels the first one that the models saw."""
-        channels = read_provenance(self.supervoxels, self.name).get("config", {}).get("channel", 0)
+        provenance = read_provenance(self.supervoxels, self.name)
+        list_described(self.supervoxels, self.name, provenance)  # says what is wrong with it
+        channels = provenance.get("config", {}).get("channel", 0)
         first = int(np.atleast_1d(channels)[0])
         return grey_levels(read_preprocessed(self.located.cases, self.name, (first,), self.located.spacing).array[0])
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import supervoxel_files
@@ -12,7 +14,6 @@ from nnunetv2_supervoxel.files.supervoxel_arrays import read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 
-_MADE = {"axis", "keyframe", "predicted_iou", "stability_score"}  # what masks alone don't tell
 _NOTHING = PackedMask.of(np.zeros((0, 0, 0), bool))
 
 
@@ -58,7 +59,35 @@ def read_supervoxels(folder: Path, case: str, shape: tuple[int, int, int]) -> Su
     return SupervoxelSet(shape, tuple(supervoxels), **noted)
 
 
-def list_described(folder: Path, case: str, provenance: object) -> list[dict]:
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Made(_Strict):
+    """What masks alone don't tell of a supervoxel. Earlier versions had no consistency."""
+
+    axis: Literal[0, 1, 2]
+    keyframe: Annotated[int, Field(ge=0)]
+    predicted_iou: float | None
+    stability_score: float | None
+    consistency: float | None = None
+
+
+class _Config(_Strict):
+    channel: int | list[int] = 0
+
+
+class _Provenance(_Strict):
+    """What is read of a JSON here."""
+
+    supervoxels: list[_Made]
+    config: _Config = Field(default_factory=_Config)
+    spacing: Annotated[list[float], Field(min_length=3, max_length=3)] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+def list_described(folder: Path, case: str, provenance: dict) -> list[dict]:
     """What a case's JSON says of every supervoxel.
 
     Args:
@@ -69,10 +98,14 @@ def list_described(folder: Path, case: str, provenance: object) -> list[dict]:
     Raises:
         UserError: it wasn't written with an array.
     """
-    described = provenance.get("supervoxels") if isinstance(provenance, dict) else None
-    if not isinstance(described, list) or any(not isinstance(one, dict) or _MADE - one.keys() for one in described):
-        raise UserError(f"{folder / case}.json doesn't describe supervoxels; generate the case again with --overwrite.")
-    return described
+    try:
+        _Provenance.model_validate(provenance)
+    except ValidationError as error:
+        where = " > ".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"{folder / case}.json doesn't describe supervoxels (see {where}); generate the case again (--overwrite)."
+        ) from error
+    return provenance["supervoxels"]
 
 
 def _cropped(mask: PackedMask, origin: tuple[int, ...]) -> tuple[PackedMask, tuple[int, int, int]]:

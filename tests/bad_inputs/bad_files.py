@@ -77,6 +77,12 @@ PLANS = {
             "spacing": [2.5, 0.9, 0.7],
             "patch_size": [8, 16, 16],
             "normalization_schemes": ["ZScoreNormalization"],
+            "resampling_fn_data": "resample_data_or_seg_to_shape",
+            "resampling_fn_data_kwargs": {"is_seg": False, "order": 3},
+            "resampling_fn_seg": "resample_data_or_seg_to_shape",
+            "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1},
+            "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+            "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1},
         }
     },
 }

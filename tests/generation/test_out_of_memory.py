@@ -5,11 +5,10 @@ import torch
 from nnunetv2_supervoxel import GenerationConfig
 from nnunetv2_supervoxel.generation.out_of_memory import halve_until_it_fits, is_out_of_memory
 from nnunetv2_supervoxel.generation.sam.batched_sam2 import BatchedSam2
-from nnunetv2_supervoxel.generation.sam.encoding import SliceFeatures
-from nnunetv2_supervoxel.generation.sam.mask_decoding import Prediction
-from nnunetv2_supervoxel.generation.sam.memory_bank import LookBack
+from nnunetv2_supervoxel.generation.sam.encoding import SliceEncoder
 from nnunetv2_supervoxel.generation.sam.propagation import Propagator, Seeds
-from nnunetv2_supervoxel.generation.sam.proposals import Proposer
+from nnunetv2_supervoxel.generation.sam.proposals import Proposal, Proposer
+from nnunetv2_supervoxel.generation.sam.tracks import Track
 
 
 def test_what_pytorch_says_is_recognised() -> None:
@@ -47,30 +46,64 @@ def test_other_errors_and_work_that_never_fits_are_passed_on() -> None:
         halve_until_it_fits(never, 8)
 
 
+@pytest.fixture(scope="module")
+def sparse_config(brain_config: GenerationConfig) -> GenerationConfig:
+    return brain_config.model_copy(update={"points_per_side": 8, "points_per_batch": 16})
+
+
+@pytest.fixture
+def proposals(brain_generator: object, sparse_config: GenerationConfig, brain_slice: np.ndarray) -> list[Proposal]:
+    """With plenty of memory."""
+    return Proposer(brain_generator.method._propose._generator.predictor.model, sparse_config)(brain_slice)
+
+
+@pytest.fixture(scope="module")
+def tracks(brain_generator: object, moving_objects: tuple) -> list[Track]:
+    """With plenty of memory."""
+    volume, seeds, keyframe = moving_objects
+    return Propagator(brain_generator.method._propagate._model.model)(
+        lambda frame: np.repeat(volume[frame][None], 3, 0), len(volume), [Seeds(keyframe, seeds)]
+    )[0]
+
+
+@pytest.mark.parametrize("rung", [8, 4, 2, 1])
 def test_proposals_with_little_memory_are_the_same(
-    brain_generator: object, brain_config: GenerationConfig, brain_slice: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    rung: int,
+    brain_generator: object,
+    sparse_config: GenerationConfig,
+    brain_slice: np.ndarray,
+    proposals: list[Proposal],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sam = brain_generator.method._propose._generator.predictor.model
-    plenty = Proposer(sam, brain_config)(brain_slice)
     decoder = sam.mask_decoder.predict_masks
 
     def small(*arguments: object, **named: torch.Tensor) -> object:
-        if len(named["sparse_prompt_embeddings"]) > 10:
+        if len(named["sparse_prompt_embeddings"]) > rung:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return decoder(*arguments, **named)
 
     monkeypatch.setattr(sam.mask_decoder, "predict_masks", small)
-    proposer = Proposer(sam, brain_config)
+    proposer = Proposer(sam, sparse_config)
     little = proposer(brain_slice)
-    assert proposer._points_per_batch == 8
-    assert len(plenty) == len(little) > 0
-    for one, other in zip(plenty, little, strict=True):
+    assert proposer._points_per_batch == rung
+    assert len(proposals) == len(little) > 0
+    for one, other in zip(proposals, little, strict=True):
         assert np.mean(one.mask != other.mask) < 0.001
 
 
+@pytest.mark.parametrize(
+    ("part", "rung"), [("tracking", 10), ("tracking", 5), ("tracking", 2), ("tracking", 1), ("encoding", 1)]
+)
 def test_tracks_with_little_memory_are_the_same(
-    brain_generator: object, moving_objects: tuple, monkeypatch: pytest.MonkeyPatch
+    part: str,
+    rung: int,
+    brain_generator: object,
+    moving_objects: tuple,
+    tracks: list[Track],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """On every rung above, memory runs out in the middle of the volume."""
     volume, seeds, keyframe = moving_objects
     sam2 = brain_generator.method._propagate._model.model
     box = tuple(slice(0, size) for size in volume.shape)
@@ -78,17 +111,25 @@ def test_tracks_with_little_memory_are_the_same(
     def read(frame: int) -> np.ndarray:
         return np.repeat(volume[frame][None], 3, 0)
 
-    [plenty] = Propagator(sam2)(read, len(volume), [Seeds(keyframe, seeds)])
-    step = BatchedSam2.step
+    owner, name = (BatchedSam2, "step") if part == "tracking" else (SliceEncoder, "__call__")
+    whole, track, tried, calls = getattr(owner, name), Propagator._track, [], [0]
 
-    def small(model: BatchedSam2, features: SliceFeatures, look_back: LookBack) -> Prediction:
-        if len(look_back.keys) > 2:
+    def begin(propagator: Propagator, *arguments: object) -> object:
+        tried.append(arguments[4])
+        calls[0] = 0
+        return track(propagator, *arguments)
+
+    def small(*arguments: object) -> object:
+        calls[0] += 1
+        if tried[-1] > rung and calls[0] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(model, features, look_back)
+        return whole(*arguments)
 
-    monkeypatch.setattr(BatchedSam2, "step", small)
+    monkeypatch.setattr(Propagator, "_track", begin)
+    monkeypatch.setattr(owner, name, small)
     propagator = Propagator(sam2, objects_per_batch=20)
     [little] = propagator(read, len(volume), [Seeds(keyframe, seeds)])
-    assert propagator._objects_per_batch == 2
-    for one, other in zip(plenty, little, strict=True):
+    assert tried == [20, 10, 5, 2, 1][: 1 + [20, 10, 5, 2, 1].index(rung)]
+    assert propagator._objects_per_batch == rung
+    for one, other in zip(tracks, little, strict=True):
         assert np.mean(one.in_box(box) != other.in_box(box)) < 1e-4

@@ -145,8 +145,11 @@ MENDABLE = {
 HOPELESS = {
     "values": (lambda folder: change_array(folder, (1, 3, 4, 10), 7, True), "supervoxels 2 hold values other than 0"),
     "lost": (lambda folder: change_array(folder, (0,), 0, True), "supervoxels 1 are empty, but the JSON counts"),
-    "axis": (lambda folder: change_supervoxel(folder, 2, axis=3), "supervoxels 2 have an axis or a keyframe"),
-    "keyframe": (lambda folder: change_supervoxel(folder, 2, keyframe=15), "supervoxels 2 have an axis or a keyframe"),
+    "axis": (
+        lambda folder: change_supervoxel(folder, 2, axis=3),
+        "describe supervoxels (see supervoxels > 1 >",
+    ),
+    "keyframe": (lambda folder: change_supervoxel(folder, 2, keyframe=15), "supervoxels 2 have a keyframe in the JSON"),
     "fewer described": (lambda folder: change_json(folder, supervoxels=[]), "lists no supervoxels, but doesn't say"),
     "no description": (lambda folder: change_json(folder, supervoxels=[{}, {}, {}]), "doesn't describe supervoxels"),
     "damaged JSON": (lambda folder: cut(folder / "case.json"), "case.json can't be read"),

@@ -50,7 +50,7 @@ def test_files_that_do_not_fit_are_told(written) -> None:
     (folder / "case.json").write_text(json.dumps(provenance | {"supervoxels": provenance["supervoxels"][:1]}))
     with pytest.raises(UserError, match="JSON lists 1 supervoxels"):
         read_supervoxels(folder, "case", SHAPE)
-    for damaged in ("[]", '{"n": 2}', '{"supervoxels": [{}]}'):
+    for damaged in ("{}", '{"n": 2}', '{"supervoxels": [{}]}'):
         (folder / "case.json").write_text(damaged)
         with pytest.raises(UserError, match="doesn't describe supervoxels"):
             read_supervoxels(folder, "case", SHAPE)
