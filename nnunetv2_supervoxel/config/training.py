@@ -65,7 +65,9 @@ class TrainingConfig(Config):
     def _without_nulls(cls, values: Any) -> Any:
         """A key that is null counts as left out, so that a copied template sets nothing that others decide."""
         return (
-            {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
+            {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+            if isinstance(values, dict)
+            else values
         )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.files.aside import folder_aside, make_folder, remove_leftovers
+from nnunetv2_supervoxel.files.aside import check_name, folder_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, find_images
 from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
 from nnunetv2_supervoxel.progress import ProgressBar
@@ -46,9 +46,10 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     ending = _only_ending(folder, images)
     if taken := sorted(raw.glob(f"Dataset{dataset_id:03d}_*")):
         raise UserError(f"{taken[0]} has the number {dataset_id} already; take another with -d.")
+    target = raw / f"Dataset{dataset_id:03d}_{name}"
+    check_name(target)
     make_folder(raw)
     remove_leftovers(raw)
-    target = raw / f"Dataset{dataset_id:03d}_{name}"
     with folder_aside(raw) as aside:
         aside.chmod(0o755)
         cases = _channels_of({name: path for name, (path, _) in images.items()})
@@ -75,7 +76,8 @@ def _write_dataset(folder: Path, cases: dict[str, Channels], ending: str, title:
     channels = Counter(len(files) for files in cases.values()).most_common(1)[0][0]
     for case, files in ProgressBar(cases.items(), desc=title, unit="case"):
         try:
-            _check_name(case)
+            _check_ending(case)
+            check_name(folder / "imagesTr" / f"{case}_0000{ending}")
             _check_channels(files, channels)
             if not _write_unknown_label([path for _, path in files], folder / "labelsTr" / f"{case}{ending}"):
                 reader = "NibabelIO"
@@ -102,7 +104,7 @@ def _channels_of(images: dict[str, Path]) -> dict[str, Channels]:
     return cases
 
 
-def _check_name(case: str) -> None:
+def _check_ending(case: str) -> None:
     if case.endswith("_seg"):
         raise UserError(
             "nnU-Net takes preprocessed files that end in _seg for segmentations, so that this case would be lost, and "
