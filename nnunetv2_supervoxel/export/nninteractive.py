@@ -6,8 +6,6 @@ Reference: PyPI ``nninteractive`` (>= 2.5), ``nnInteractiveInferenceSession.init
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.model_folder import SESSION_NAMES
 from nnunetv2_supervoxel.export.trained_model import TrainedModel
+from nnunetv2_supervoxel.files.aside import check_name, folder_aside, make_folder
 from nnunetv2_supervoxel.files.preprocessed import is_resampled
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS, POSITIVE_NEGATIVE, PREVIOUS_SEGMENTATION
 
@@ -39,14 +38,14 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
         license_text: of the weights; graphical clients show its first line.
 
     Raises:
-        UserError: the folder exists and isn't empty, or the model was trained without prompts.
+        UserError: the folder exists and isn't empty, the model was trained without prompts, or nothing can be written.
     """
     info = inference_info(model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already; name another folder with -o, or remove it first.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.writing-", dir=folder.parent))
-    try:
+    check_name(folder)
+    make_folder(folder.parent)
+    with folder_aside(folder.parent) as aside:
         aside.chmod(0o755)
         for name, content in (
             ("plans.json", model.plans),
@@ -67,8 +66,6 @@ def export_nninteractive(model: TrainedModel, folder: Path, license_text: str = 
         if folder.exists():
             folder.rmdir()
         aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def inference_info(model: TrainedModel) -> dict:

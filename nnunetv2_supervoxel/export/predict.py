@@ -32,6 +32,7 @@ from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart,
 from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.volumes import read_channels
+from nnunetv2_supervoxel.generation.devices import usable_device
 from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.training.evaluation import central_voxel
 
@@ -63,7 +64,7 @@ def predict_folder(
     make_folder(output)
     check_writable(output)
     remove_leftovers(output)
-    session = open_session(model, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    session = open_session(model, usable_device(device))
     channels = count_image_channels(session.dataset_json)
     done = 0
     failures: dict[str, str] = {}

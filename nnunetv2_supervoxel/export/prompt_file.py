@@ -229,4 +229,5 @@ def _in_plain_words(error: ValidationError) -> str:
         where, key = where[:-1], where[-1]
         known = _KEYS[str(where[-1])] if where else list(PromptFile.model_fields)
         what = f"unknown key '{key}'{did_you_mean(str(key), known)} (known: {', '.join(known)})"
-    return f"{' > '.join(map(str, where)) or 'the file'}: {what}"
+    parts = (part if str(part).isprintable() else repr(part) for part in where)
+    return f"{' > '.join(map(str, parts)) or 'the file'}: {what}"

@@ -16,7 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.config import PretrainingConfig, PromptTrainingConfig
 from nnunetv2_supervoxel.config.loading import check_settings
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files.nnunet_folders import trained_checkpoint
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
@@ -93,7 +93,12 @@ def load_trained_model(
         mirror_axes=content.get("inference_allowed_mirroring_axes"),
         start=_read_json(folder / START_MODEL_FILE) if (folder / START_MODEL_FILE).is_file() else None,
     )
-    expected = network_shapes(model.plans, configuration, model.image_channels + NUM_CHANNELS, 2)
+    channels = model.image_channels + NUM_CHANNELS
+    try:
+        expected = network_shapes(model.plans, configuration, channels, 2)
+    except Exception as error:  # nnU-Net and its networks each fail in their own way on wrong plans
+        plan = folder.parent / "plans.json"
+        raise UserError(f"{plan} describes no network for '{configuration}' ({last_line(error)}).") from error
     if misfit := first_difference(shapes_of(model.weights), expected):
         raise UserError(f"{path} doesn't fit its own plans as a prompt model: {misfit}.")
     return model
@@ -112,7 +117,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             raise TypeError("its network_weights are not tensors")
     except Exception as error:  # a damaged pickle can raise nearly anything
-        if asked := re.search(r"Unsupported \w+: (?:GLOBAL )?([\w.]+)", str(error)):
+        if asked := re.search(r"(?:Unsupported \w+:|unsupported) (?:GLOBAL )?([\w.]+)", str(error)):
             raise UserError(
                 f"{path} holds more than weights and plain data: it asks for {asked[1]}, and could run code when it is "
                 "opened in other ways; get it from whom you trust."
@@ -171,6 +176,8 @@ def _prompt_settings(folder: Path) -> PromptTrainingConfig | None:
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}); nnUNetv2_train writes it when a training begins.") from error
+        return dict(json.loads(path.read_text()).items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is missing or damaged; nnUNetv2_train writes it when a training begins, so train again."
+        ) from error

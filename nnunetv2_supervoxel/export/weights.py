@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.trained_model import TrainedModel, Weights, network_shapes
+from nnunetv2_supervoxel.files.aside import check_name, file_aside, make_folder
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 
@@ -34,7 +34,7 @@ def channels_for(model: TrainedModel, channels: int | None, target: str | None) 
     try:
         available = count_image_channels(json.loads(description.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{description} can't be read ({error}); plan dataset {target} first.") from error
+        raise UserError(f"{description} can't be read; plan dataset {target} first.") from error
     if channels not in (None, available):
         raise UserError(f"Dataset {target} has {available} image channel(s), but {channels} were asked for.")
     return available
@@ -90,11 +90,11 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a file for torch.load. It appears when it is complete.
 
     Raises:
-        UserError: the file's name doesn't end in .pth.
+        UserError: the file's name doesn't end in .pth, or nothing can be written.
     """
     if path.suffix != ".pth":
         raise UserError(f"{path} must end in .pth; nnU-Net's weights are a single file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.writing")
-    torch.save(content, aside)
-    os.replace(aside, path)
+    check_name(path)
+    make_folder(path.parent)
+    with file_aside(path) as aside:
+        torch.save(content, aside)

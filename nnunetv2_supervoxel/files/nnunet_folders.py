@@ -116,7 +116,7 @@ def trained_checkpoint(
             "dataset with that number or name."
         )
     path = Path(get_output_folder(known, trainer, plans, configuration, fold)) / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         there = sorted(folder.name for folder in path.parents[2].glob("*__*__*"))
         trained = f" (trained there: {', '.join(there)})" if there else ""
         raise UserError(f"There is no {path}; train first, or name another checkpoint, fold or trainer{trained}.")

@@ -219,8 +219,15 @@ def _open_image(dataset: nnUNetBaseDataset, case: str) -> Any:
 
 
 def count_image_channels(dataset_json: dict) -> int:
-    """Number of image channels that a dataset.json declares."""
-    return len(dataset_json.get("channel_names") or dataset_json["modality"])
+    """Number of image channels that a dataset.json declares.
+
+    Raises:
+        UserError: it declares none.
+    """
+    names = dataset_json.get("channel_names") or dataset_json.get("modality")
+    if not names or not isinstance(names, (dict, list)):
+        raise UserError("The dataset.json names no image channels (channel_names); correct it.")
+    return len(names)
 
 
 def _normalisation(scheme: str, intensities: dict[str, float]) -> Normalisation | None:

@@ -13,6 +13,7 @@ import torch
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.volumes import NOT_NORMALISED, Normalisation
+from nnunetv2_supervoxel.generation.devices import usable_device
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite
 from nnunetv2_supervoxel.generation.methods import METHODS, Image
 from nnunetv2_supervoxel.generation.selection import select
@@ -38,7 +39,7 @@ class SupervoxelGenerator:
 
     def __init__(self, config: GenerationConfig | None = None, device: torch.device | str | None = None) -> None:
         self.config = config or GenerationConfig()
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.method = METHODS[self.config.method](self.config, self.device)
 
     @property
@@ -103,16 +104,3 @@ def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise UserError(f"An image of real numbers was expected, not of {array.dtype}.")
     return array
-
-
-def _usable_device(device: torch.device | str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(device)
-        torch.zeros(1, device=device)
-    except Exception as error:  # PyTorch raises AssertionError, RuntimeError and others for absent devices
-        raise UserError(
-            f"The device '{device}' can't be used ({str(error).splitlines()[0]}); take another, such as -device cpu."
-        ) from error
-    return device
