@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -69,7 +70,10 @@ exit(command())
 
 def run_command(cleaning: float) -> subprocess.Popen:
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND.replace("CLEANING", str(cleaning))], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", COMMAND.replace("CLEANING", str(cleaning))],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # jobs in a shell's background ignore it
     )
     assert process.stdout.readline() == "begun\n"
     return process
