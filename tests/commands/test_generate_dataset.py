@@ -62,7 +62,8 @@ def test_bad_cases_are_reported_and_stop_nobody(copy: Path, run: Callable, tmp_p
     assert "3 cases: 1 made, 0 kept, 1 without supervoxels, 1 failed" in done.stdout
     assert "brain_00" in done.stderr
     made = copy / "nnUNetPlans_3d_fullres_supervoxels"
-    assert sorted(os.listdir(made)) == ["brain_01.json", "brain_02.b2nd", "brain_02.json", "brain_02.pkl"]
+    assert sorted(os.listdir(made)) == [".failed", "brain_01.json", "brain_02.b2nd", "brain_02.json", "brain_02.pkl"]
+    assert os.listdir(made / ".failed") == ["brain_00"]
     assert json.loads((made / "brain_01.json").read_text())["notes"] == ["the image is constant"]
     with open(tmp_path / "report.csv", newline="") as file:
         rows = {row["case"]: row["status"] for row in csv.DictReader(file)}
