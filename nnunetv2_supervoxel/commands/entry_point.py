@@ -11,12 +11,30 @@ from functools import wraps
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.runners.stopping import Stopped, stopping_at_signals
 
+Command = Callable[[], int]
 
-def entry_point(command: Callable[[], int]) -> Callable[[], int]:
+
+def entry_point(command: Command) -> Command:
+    """Of a command that goes on where it was stopped. See `_entry_point`."""
+    return _entry_point(command, "what was finished is kept, the same command goes on from there")
+
+
+def entry_point_of_a_whole(command: Command) -> Command:
+    """Of a command that writes all or nothing. See `_entry_point`."""
+    return _entry_point(command, "nothing was written")
+
+
+def entry_point_that_begins_anew(command: Command) -> Command:
+    """Of a command that writes one file after the other, and does all of them each time. See `_entry_point`."""
+    return _entry_point(command, "what was written stays, the same command does everything anew")
+
+
+def _entry_point(command: Command, after_a_stop: str) -> Command:
     """Turn a user's mistake into one line and exit code 1; Ctrl-C, SIGTERM and SIGUSR1 into one line and 128 + signal.
 
     Args:
         command: reads the command line, does the work, and returns the exit code.
+        after_a_stop: what a user should know when a signal has ended the command.
     """
 
     @wraps(command)
@@ -30,10 +48,7 @@ def entry_point(command: Callable[[], int]) -> Callable[[], int]:
             return 1
         except KeyboardInterrupt as stop:
             stop = stop if isinstance(stop, Stopped) else Stopped()
-            print(
-                f"Stopped by {stop.signal.name}; what was finished is kept, the same command goes on from there.",
-                file=sys.stderr,
-            )
+            print(f"Stopped by {stop.signal.name}; {after_a_stop}.", file=sys.stderr)
             return _end(128 + stop.signal, threads)
 
     return run

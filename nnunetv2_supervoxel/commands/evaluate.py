@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import entry_point_of_a_whole
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish
 from nnunetv2_supervoxel.quality.inputs import find_dataset
+from nnunetv2_supervoxel.runners.stopping import not_stopping_yet
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
-@entry_point
+@entry_point_of_a_whole
 def main() -> int:
     arguments = _parse()
     # Wrong names and folders are reported before anything heavy is imported.
@@ -26,8 +27,9 @@ def main() -> int:
 
     figures = evaluate_datasets(datasets, arguments.np)
     print(tables(datasets, figures))
-    for folder in dict.fromkeys(folders.values()):
-        write_report(folder, [dataset for dataset in datasets if folders[dataset.name] == folder], figures)
+    with not_stopping_yet():  # results are written as a whole, or not
+        for folder in dict.fromkeys(folders.values()):
+            write_report(folder, [dataset for dataset in datasets if folders[dataset.name] == folder], figures)
     for dataset in datasets:
         if without := len(dataset.cases) - len(dataset.label_maps or dataset.cases):
             print(f"Note: {without} of {len(dataset.cases)} cases of {dataset.name} have no label map.")

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import entry_point_that_begins_anew
 from nnunetv2_supervoxel.commands.flags import add_device, add_plans_and_configuration, make_parser
-from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.commands.summary import Tally
 from nnunetv2_supervoxel.export.model_folder import checkpoint_of
 from nnunetv2_supervoxel.export.prompt_file import load_prompts
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart, find_images
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nnunetv2_supervoxel.export.prompt_file import PromptSource
 
 
-@entry_point
+@entry_point_that_begins_anew
 def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.
@@ -38,8 +38,9 @@ def main() -> int:
     from nnunetv2_supervoxel.export.predict import predict_folder
 
     wanted = prompts or _supervoxels(found, arguments.from_supervoxels)
-    done, failures = predict_folder(images, arguments.o, arguments.m, wanted, arguments.device)
-    return finish(failures, f"{done} objects segmented, {len(failures)} failed.")
+    with Tally(lambda done, failed: f"{done} objects segmented, {failed} failed.") as tally:
+        predict_folder(images, arguments.o, arguments.m, wanted, arguments.device, tally.add)
+    return tally.exit_code
 
 
 def _supervoxels(found: SupervoxelDataset | None, folder: Path) -> PromptSource:

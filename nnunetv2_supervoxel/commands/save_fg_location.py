@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import entry_point_that_begins_anew
 from nnunetv2_supervoxel.commands.flags import make_parser
-from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.commands.summary import Tally
 from nnunetv2_supervoxel.files.image_folders import find_arrays
 
 
-@entry_point
+@entry_point_that_begins_anew
 def main() -> int:
     arguments = _parse()
     find_arrays(arguments.supervoxel_folder)  # a wrong folder is reported before anything heavy is imported
 
     from nnunetv2_supervoxel.files.supervoxel_files import rewrite_folder
 
-    done, failures = rewrite_folder(arguments.supervoxel_folder, arguments.np)
-    return finish(failures, f"{done} of {done + len(failures)} cases have class locations now.")
+    with Tally(lambda done, failed: f"{done} of {done + failed} cases have class locations now.") as tally:
+        rewrite_folder(arguments.supervoxel_folder, arguments.np, tally.add)
+    return tally.exit_code
 
 
 def _parse() -> argparse.Namespace:

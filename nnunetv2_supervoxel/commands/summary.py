@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +26,38 @@ def finish(failures: Mapping[str, str], summary: str) -> int:
         print(f"{case} failed: {reason}", file=sys.stderr)
     print(summary)
     return 1 if failures else 0
+
+
+class Tally:
+    """Counts what is done, one by one. In the end it is summed up, also if a signal or a full disk ended the command.
+
+    Args:
+        words: the last line, of the numbers of things that are done and that failed.
+    """
+
+    def __init__(self, words: Callable[[int, int], str]) -> None:
+        self._words = words
+        self._done = 0
+        self._failures: dict[str, str] = {}
+
+    def __enter__(self) -> Tally:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None or self._done or self._failures or issubclass(kind, KeyboardInterrupt):
+            finish(self._failures, self._words(self._done, len(self._failures)))
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing failed."""
+        return int(bool(self._failures))
+
+    def add(self, name: str, failure: str | None = None) -> None:
+        """One is done, or has failed for a reason."""
+        if failure is None:
+            self._done += 1
+        else:
+            self._failures[name] = failure
 
 
 class RunSummary:

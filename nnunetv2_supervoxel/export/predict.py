@@ -41,8 +41,13 @@ if TYPE_CHECKING:
 
 
 def predict_folder(
-    images: Path, output: Path, model: Path, wanted: PromptSource, device: str | None = None
-) -> tuple[int, dict[str, str]]:
+    images: Path,
+    output: Path,
+    model: Path,
+    wanted: PromptSource,
+    device: str | None,
+    tell: Callable[[str, str | None], object],
+) -> None:
     """Segment every object that is wanted. Each is written to a file ``CASE_OBJECT.nii.gz`` of 0 and 1.
 
     Args:
@@ -51,9 +56,7 @@ def predict_folder(
         model: folder that nnInteractive's session opens.
         wanted: objects and their prompts.
         device: of PyTorch; None: CUDA where there is one, else the CPU.
-
-    Returns:
-        The number of objects written, and by "CASE OBJECT" (or "CASE") the reasons why others could not be written.
+        tell: gets each "CASE OBJECT" (or "CASE") as soon as it is through, and the reason if it couldn't be written.
 
     Raises:
         UserError: the folders or the model can't be used at all, or there is no room any more for masks.
@@ -66,8 +69,6 @@ def predict_folder(
     remove_leftovers(output)
     session = open_session(model, usable_device(device))
     channels = count_image_channels(session.dataset_json)
-    done = 0
-    failures: dict[str, str] = {}
     with ProgressBar(total=wanted.total, desc="predict", unit="object") as progress:
         for case in cases:
             progress.set_postfix_str(case)
@@ -78,7 +79,8 @@ def predict_folder(
                 if objects:
                     set_image(session, volume)
             except Exception as error:  # one bad case must not stop the others, whatever the session raises
-                failures |= dict.fromkeys([f"{case} {name}" for name in objects] or [case], _reason(error))
+                for name in [f"{case} {name}" for name in objects] or [case]:
+                    tell(name, _reason(error))
                 progress.update(len(objects))
                 continue
             for name, give in objects.items():
@@ -88,13 +90,12 @@ def predict_folder(
                     with folder_aside(output) as scratch:
                         mask = segment(session, volume[0], give(scratch), wanted.space)
                     _write(mask, volume[0], path)
-                    done += 1
+                    tell(f"{case} {name}", None)
                 except NotWritableError:
                     raise  # no other object would fare better
                 except Exception as error:
-                    failures[f"{case} {name}"] = _reason(error)
+                    tell(f"{case} {name}", _reason(error))
                 progress.update()
-    return done, failures
 
 
 def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSession:

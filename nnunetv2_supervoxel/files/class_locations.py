@@ -6,7 +6,7 @@ A file is a pickle, ``{"class_locations": {1: array, ..., n: array}}``, with int
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, unexpected
 from nnunetv2_supervoxel.files.aside import file_aside
 from nnunetv2_supervoxel.files.supervoxel_arrays import open_array, read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -133,31 +133,31 @@ def rewrite_locations(array: Path, path: Path, case: str) -> int:
     return len(locations)
 
 
-def rewrite_many(files: Mapping[str, tuple[Path, Path]], processes: int) -> dict[str, str]:
+def rewrite_many(
+    files: Mapping[str, tuple[Path, Path]], processes: int, tell: Callable[[str, str | None], object]
+) -> None:
     """`rewrite_locations` for many cases, in several processes.
 
     Args:
         files: by case: its array, and the file to write.
         processes: how many at most.
-
-    Returns:
-        For every case that failed the reason.
+        tell: gets each case as soon as it is through, and the reason if it failed.
     """
-    failures: dict[str, str] = {}
     # Forking a process that has loaded PyTorch or blosc2 threads can deadlock, so workers start afresh.
     pool = ProcessPoolExecutor(min(processes, len(files)), get_context("spawn"))
     try:
         futures = {case: pool.submit(rewrite_locations, *paths, case) for case, paths in files.items()}
         for case, future in ProgressBar(futures.items(), desc="class locations", unit="case"):
+            failure: str | None = None
             try:
                 future.result()
             except UserError as error:
-                failures[case] = str(error)
+                failure = str(error)
             except Exception as error:  # one bad case must not stop the others
-                failures[case] = f"unexpected {type(error).__name__}: {error}"
+                failure = unexpected(error)
+            tell(case, failure)
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, no further case is begun
-    return failures
 
 
 def _with_channel(rows: object, channel: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import blosc2
@@ -133,19 +133,20 @@ def rewrite_locations(folder: Path | str, case: str) -> int:
     return class_locations.rewrite_locations(*_array_and_locations(folder, case), case)
 
 
-def rewrite_folder(folder: Path, processes: int) -> tuple[int, dict[str, str]]:
+def rewrite_folder(folder: Path, processes: int, tell: Callable[[str, str | None], object]) -> None:
     """Write the pickle of every array in `folder` anew, in several processes.
 
-    Returns:
-        How many were written, and for every case that failed the reason.
+    Args:
+        folder: with the arrays.
+        processes: how many at most.
+        tell: gets each case as soon as it is through, and the reason if it failed.
 
     Raises:
         UserError: there is no such folder, or no array in it.
     """
     cases = find_arrays(folder)
     remove_leftovers(folder)
-    failures = class_locations.rewrite_many({case: _array_and_locations(folder, case) for case in cases}, processes)
-    return len(cases) - len(failures), failures
+    class_locations.rewrite_many({case: _array_and_locations(folder, case) for case in cases}, processes, tell)
 
 
 def write_case(

@@ -52,7 +52,7 @@ class SupervoxelGenerator:
             "packages": {package: version(package) for package in packages},
             "checkpoints": {},
             **self.method.provenance,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude=set(self.method.unread)),
             "device": self.device.type,
             "threads": torch.get_num_threads(),
         }

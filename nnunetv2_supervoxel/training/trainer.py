@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from torch import autocast, nn
 from nnunetv2_supervoxel.config import PromptTrainingConfig, TrainingConfig, find_config, load_config
 from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.config.loading import check_settings
+from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.start_model import StartModel, load_into
 from nnunetv2_supervoxel.export.trained_model import START_MODEL_FILE
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
@@ -149,12 +151,29 @@ class SupervoxelTrainer(nnUNetTrainer):
         return optimizer, WarmUpPolyLR(optimizer, self.initial_lr, self.num_epochs, self.config.warmup_epochs)
 
     def on_train_start(self) -> None:
-        """As in nnU-Net. The settings are also written, beside debug.json, where an export finds them."""
-        super().on_train_start()
+        """As in nnU-Net. The settings are also written, beside debug.json, where an export finds them.
+
+        Raises:
+            UserError: there is nothing to train on. Then nothing is left of a training that has only just begun.
+        """
+        try:
+            super().on_train_start()
+        except UserError:
+            self._forget_log()
+            raise
         if self.local_rank == 0:
             save_json(self.config.model_dump(mode="json"), os.path.join(self.output_folder, f"{self.config.name}.json"))
             if self.start_model:
                 save_json(self.start_model.provenance, os.path.join(self.output_folder, START_MODEL_FILE))
+
+    def _forget_log(self) -> None:
+        """Remove nnU-Net's log, and the folders that were made for it, if nothing else is in them."""
+        folder = Path(self.output_folder)
+        if self.local_rank == 0 and [path.name for path in folder.iterdir()] == [Path(self.log_file).name]:
+            Path(self.log_file).unlink()
+            with suppress(OSError):  # other folds or trainings are there
+                for made in (folder, folder.parent, folder.parents[1]):
+                    made.rmdir()
 
     def get_tr_and_val_datasets(self) -> tuple[list[PromptDataset], PromptDataset]:
         """Training datasets (the command line's, then the config's further ones) and the validation dataset.

@@ -10,7 +10,11 @@ from functools import partial
 import pytest
 
 from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import (
+    entry_point,
+    entry_point_of_a_whole,
+    entry_point_that_begins_anew,
+)
 from nnunetv2_supervoxel.runners.stopping import Stopped
 
 
@@ -37,6 +41,22 @@ def test_mistakes_and_ctrl_c_are_a_line_and_a_code(error, code, line, capsys):
 
     assert command() == code
     assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (entry_point_of_a_whole, "nothing was written"),
+        (entry_point_that_begins_anew, "what was written stays, the same command does everything anew"),
+    ],
+)
+def test_what_a_stopped_command_leaves_is_said(kind, words, capsys):
+    @kind
+    def command():
+        raise Stopped(signal.SIGTERM)
+
+    assert command() == 143
+    assert capsys.readouterr().err == f"Stopped by SIGTERM; {words}.\n"
 
 
 def test_anything_else_keeps_its_traceback():

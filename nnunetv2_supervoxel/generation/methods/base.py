@@ -74,12 +74,14 @@ class Method(ABC):
     Attributes:
         packages: the packages that a method depends on besides PyTorch and NumPy, by their names on PyPI. The
             provenance tells their versions.
+        unread: settings that name models which the method doesn't use. The provenance leaves them out.
 
     Raises:
         UserError: something that the method needs is missing or unfit, such as a checkpoint.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
+    unread: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def __init__(self, config: GenerationConfig, device: torch.device) -> None: ...

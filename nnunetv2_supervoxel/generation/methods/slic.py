@@ -22,6 +22,7 @@ class SlicMethod(Method):
     """
 
     packages = ("scikit-image",)
+    unread = frozenset({"sam1_checkpoint", "sam2_checkpoint", "sam2_image_size"})
 
     def __init__(self, config: GenerationConfig, device: torch.device) -> None:
         self.config = config

@@ -54,3 +54,11 @@ def test_compactness_and_limits_have_an_effect(blocks: np.ndarray, rng: np.rando
     limited = SupervoxelGenerator(GenerationConfig(**settings, max_volume_mm3=500), "cpu")(image)
     assert 0 < len(small) < 20
     assert [one.voxels for one in limited.supervoxels] == small
+
+
+def test_provenance_names_no_model() -> None:
+    """It used none, whatever the config says of SAM's."""
+    provenance = SupervoxelGenerator(GenerationConfig(method="slic"), "cpu").provenance
+    assert provenance["checkpoints"] == {}
+    assert not [key for key in provenance["config"] if key.startswith("sam")]
+    assert GenerationConfig(**provenance["config"]) == GenerationConfig(method="slic")

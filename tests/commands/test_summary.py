@@ -1,0 +1,40 @@
+"""What commands print at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_supervoxel.commands.summary import Tally
+from nnunetv2_supervoxel.errors import NotWritableError, UserError
+from nnunetv2_supervoxel.runners.stopping import Stopped
+
+
+def tally() -> Tally:
+    return Tally(lambda done, failed: f"{done} done, {failed} failed")
+
+
+def test_failures_are_named_and_all_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with tally() as counts:
+        counts.add("a")
+        counts.add("b", "it is damaged")
+        counts.add("c")
+    assert counts.exit_code == 1
+    assert capsys.readouterr() == ("2 done, 1 failed\n", "b failed: it is damaged\n")
+
+
+@pytest.mark.parametrize("end", [Stopped(), NotWritableError(Path("out"), "there is no space left")])
+def test_what_was_done_before_the_end_is_counted(end: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = tally()
+    counts.add("a")
+    with pytest.raises(type(end)), counts:
+        raise end
+    assert counts.exit_code == 0
+    assert capsys.readouterr().out == "1 done, 0 failed\n"
+
+
+def test_a_mistake_at_the_beginning_has_nothing_to_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError), tally():
+        raise UserError("no folder")
+    assert capsys.readouterr() == ("", "")
