@@ -28,7 +28,7 @@ from nnunetv2_supervoxel.runners.reports import (
     report_kept,
     report_made,
 )
-from nnunetv2_supervoxel.runners.stopping import not_stopping_yet
+from nnunetv2_supervoxel.runners.stopping import not_stopping_yet, stopping_again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,7 @@ def do_case(
         if not run.overwrite:
             case.check_target()
         case.check_names()
-        with claimed(case.target, case.name, run.began, run.claim_timeout) as ours:
+        with not_stopping_yet(), claimed(case.target, case.name, run.began, run.claim_timeout) as ours:
             if not ours:
                 return None
             if run.is_done(case):  # by another run, meanwhile
@@ -309,9 +309,9 @@ def _make(
     read: Callable[[Case], Volume] | None,
     start: float,
 ) -> CaseReport:
-    volume = case.read() if read is None else read(case)
-    supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
-    with not_stopping_yet():  # what took so long to make
-        case.write(supervoxels, volume, made_by)
-        forget_failure(case.target, case.name)
+    with stopping_again():  # what is written, claimed and released is done as a whole
+        volume = case.read() if read is None else read(case)
+        supervoxels = generator(volume.array, volume.spacing, case.name, volume.normalised)
+    case.write(supervoxels, volume, made_by)
+    forget_failure(case.target, case.name)
     return report_made(case.name, supervoxels, time.perf_counter() - start)

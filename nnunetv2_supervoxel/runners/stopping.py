@@ -79,6 +79,17 @@ def not_stopping_yet() -> Iterator[None]:
         _wish.waits = False
 
 
+@contextmanager
+def stopping_again() -> Iterator[None]:
+    """A part of what is `not_stopping_yet` that a signal may end."""
+    stop_if_asked()
+    _wish.waits = False
+    try:
+        yield
+    finally:
+        _wish.waits = True
+
+
 def stop_if_asked() -> None:
     """Raise `Stopped` if a signal arrived while it had to wait, or if its exception was lost, as in a destructor."""
     if _wish.signal is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_a_nifti_folder_through_the_command(tmp_path: Path, run: Callable) -> No
     assert done.returncode == 1, done.stderr
     assert "2 cases: 1 made, 0 kept, 0 without supervoxels, 1 failed" in done.stdout
     output = tmp_path / "supervoxel"  # the default: beside the input
-    assert sorted(os.listdir(output)) == ["scan.json", "scan.nii.gz"]
+    assert sorted(os.listdir(output)) == [".failed", "scan.json", "scan.nii.gz"]
     masks = sitk.ReadImage(str(output / "scan.nii.gz"))
     assert masks.GetSize()[:3] == image.GetSize()
     dimension = masks.GetDimension()  # ITK reads a 4D NIfTI with one volume as 3D
@@ -72,6 +73,8 @@ def test_images_are_never_replaced_by_supervoxels(contents: Contents, tmp_path: 
     assert done.returncode == 1
     assert "1 failed" in done.stdout
     assert "scan.nii.gz is there already and wasn't made by generation" in done.stderr
+    assert (tmp_path / "others" / ".failed" / "scan").read_text().endswith("(--overwrite replaces it).\n")
+    shutil.rmtree(tmp_path / "others" / ".failed")
     assert {name: contents(tmp_path / name) for name in ("scans", "others")} == before
 
 

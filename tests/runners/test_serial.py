@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet
 from nnunetv2_supervoxel.errors import NotWritableError
 from nnunetv2_supervoxel.files import supervoxel_files
-from nnunetv2_supervoxel.runners.cases import begin_run, folder_cases
+from nnunetv2_supervoxel.runners.cases import Run, begin_run, folder_cases
 from nnunetv2_supervoxel.runners.serial import SerialRunner
 from nnunetv2_supervoxel.runners.stopping import Stopped, stopping_at_signals
 
@@ -122,7 +122,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(ending: str, small_dis
     cases = folder_cases(images, small_disk / "out", GenerationConfig(file_format=ending))
     reports = []
     with pytest.raises(NotWritableError, match="out: there is no space left; make room, then give the same command"):
-        SerialRunner(Generator()).run(cases, begin_run(cases), tell=reports.append)
+        SerialRunner(Generator()).run(cases, Run(), tell=reports.append)
     done = [report.case for report in reports]
     assert {report.status for report in reports} == {"made"}
     assert 1 <= len(done) < 8
