@@ -49,7 +49,7 @@ def test_a_prompt_model_is_exported_for_nninteractive(trained, run, tmp_path):
         "lasso": True,
         "bbox3d": False,
     }
-    exported = torch.load(tmp_path / "out" / "fold_all" / "checkpoint_final.pth", weights_only=True)["network_weights"]
+    exported = torch.load(tmp_path / "out" / "fold_0" / "checkpoint_final.pth", weights_only=True)["network_weights"]
     assert set(exported) == set(weights_of("prompting"))
     assert all(torch.equal(exported[name], weight) for name, weight in weights_of("prompting").items())
 
