@@ -20,6 +20,8 @@ def open_blosc2(path: Path) -> blosc2.NDArray:
         Exception: the file is missing or damaged (blosc2 raises RuntimeError, ValueError, OSError and more), or holds
             something else than voxels.
     """
+    if not path.is_file():  # early versions end the process for such a one
+        raise FileNotFoundError(path)
     # As nnU-Net opens its own arrays: one thread (data loaders are many processes), mapped except on Windows.
     mapped = {} if os.name == "nt" else {"mmap_mode": "r"}
     array = blosc2.blosc2_ext.open(str(path), "r", 0, dparams={"nthreads": 1}, **mapped)
