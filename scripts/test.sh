@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests in an environment of their own, which is made once. Arguments go to pytest.
-# Usage: scripts/test.sh [ARGUMENTS]   for example: scripts/test.sh tests/files -k volumes
+# Run the tests, two files at a time, in an environment of their own, which is made once. Arguments go to pytest.
+# Usage: scripts/test.sh [ARGUMENTS]   for example: scripts/test.sh tests/files -k volumes   or scripts/test.sh -n 8
 set -euo pipefail
 
 case "${1:-}" in -h | --help)
@@ -10,4 +10,6 @@ case "${1:-}" in -h | --help)
 esac
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" test
 cd "$repository"
-python -m pytest "$@"
+# Threads that wait for each other's cores are slower than one.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+python -m pytest -n 2 --dist loadfile "$@"

@@ -11,9 +11,9 @@ from typing import Literal
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.progress import ProgressBar
 
 Family = Literal["sam", "sam2"]
 
@@ -205,10 +205,10 @@ class _ResumingDownloader:
             length = response.headers.get("Content-Length")
             with (
                 open(self.part, "ab" if resumed else "wb") as file,
-                tqdm(
+                ProgressBar(
                     total=present + int(length) if length else None,
                     initial=present,
-                    unit="B",
+                    unit="byte",
                     unit_scale=True,
                     desc=url.rsplit("/", 1)[-1],
                 ) as progress,

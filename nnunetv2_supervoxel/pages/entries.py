@@ -95,7 +95,7 @@ class CaseToShow:
         """
         levels, supervoxels = self.case.read()
         properties = open_case(self.case.located.cases, self.case.name)[2]
-        return levels, supervoxels, Orientation.of_case(properties, self.transpose, self.case.located.spacing)
+        return levels, supervoxels, Orientation.of_case(properties, self.transpose, self.case.spacing)
 
     def _entry(self) -> Entry:
         provenance = read_provenance(self.case.supervoxels, self.case.name)

@@ -49,6 +49,15 @@ class EvaluatedCase:
     label_map: Path | None
     ignored: int | None
 
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """(z, y, x) in mm.
+
+        Raises:
+            UserError: images keep their own, and what nnU-Net noted of the case can't be read.
+        """
+        return self.located.spacing_of(self.name)
+
     def evaluate(self) -> CaseFigures:
         """The case's figures. What goes wrong is their `error`, never raised."""
         return attempt(self._figures, self.failed)
@@ -72,7 +81,7 @@ class EvaluatedCase:
         return CaseFigures(
             dataset=self.located.folder.name,
             case=self.name,
-            voxel_volume=float(np.prod(self.located.spacing)),
+            voxel_volume=float(np.prod(self.spacing)),
             description=describe(supervoxels, foreground(levels)),
         )
 
@@ -87,7 +96,7 @@ class EvaluatedCase:
         list_described(self.supervoxels, self.name, provenance)  # says what is wrong with it
         channels = provenance.get("config", {}).get("channel", 0)
         first = int(np.atleast_1d(channels)[0])
-        return grey_levels(read_preprocessed(self.located.cases, self.name, (first,), self.located.spacing).array[0])
+        return grey_levels(read_preprocessed(self.located.cases, self.name, (first,), self.spacing).array[0])
 
     def _structures(self, supervoxels: SupervoxelSet, shape: tuple[int, int, int]) -> tuple[StructureFigures, ...]:
         """Figures of the structures in the label map, if there is one.

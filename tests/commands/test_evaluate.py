@@ -178,3 +178,20 @@ def test_label_maps_on_the_preprocessed_grid(evaluated: Path, generated: Path, r
         ("brain_00", "label 1", halves[0]),
         ("brain_01", "label 1", halves[1]),
     ]
+
+
+def test_images_that_keep_their_voxel_size_are_measured_in_it(
+    prepared: Path, nnunet_folders: dict[str, str], run: Callable
+) -> None:
+    """Plans for training on from a model resample nothing; what they call the voxel size is a median."""
+    done = run("nnUNetv2_supervoxel_evaluate", "-d", 995, "-p", "nnUNetPlans_nninteractive", "-np", 1)
+    assert done.returncode == 0, done.stderr
+    supervoxels = prepared / "nnUNetPlans_nninteractive_3d_fullres_supervoxels"
+    measured = rows(prepared / f"{supervoxels.name}_evaluation" / "cases.csv")
+    assert len(measured) == 3
+    for row in measured:
+        image = sitk.ReadImage(
+            str(Path(nnunet_folders["nnUNet_raw"]) / prepared.name / "imagesTr" / f"{row['case']}_0000.nii.gz")
+        )
+        volumes = (open_array(supervoxels, row["case"])[:] > 0).sum(axis=(1, 2, 3)) * np.prod(image.GetSpacing())
+        assert float(row["volume_mm3_percentile_25"]) == pytest.approx(np.percentile(volumes, 25), rel=1e-5)
