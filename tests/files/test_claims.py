@@ -88,7 +88,7 @@ def test_only_one_of_many_gets_a_case(tmp_path: Path) -> None:
     ("owner", "age", "void"),
     [
         ("ended", 0, True),
-        (this_process(), 0, False),
+        ("this", 0, False),
         (ELSEWHERE, 0, False),
         (ELSEWHERE, 100, False),
         (ELSEWHERE, 400, True),
@@ -99,7 +99,8 @@ def test_only_one_of_many_gets_a_case(tmp_path: Path) -> None:
 def test_claims_of_the_dead_and_of_those_not_heard_of_are_void(
     owner: str, age: float, void: bool, tmp_path: Path
 ) -> None:
-    path = write_claim(tmp_path, "a", ended_process() if owner == "ended" else owner, age)
+    name = {"ended": ended_process, "this": this_process}.get(owner, lambda: owner)()
+    path = write_claim(tmp_path, "a", name, age)
     assert is_claimed(tmp_path, "a") is not void
     assert list(living_claims(tmp_path)) == ([] if void else ["a"])
     with claimed(tmp_path, "a") as got:
