@@ -2,8 +2,7 @@
 
 A claim is a file ``.running/CASE`` beside the supervoxels. It is created exclusively, which is atomic on NFS, too,
 where locks may not work. Its owner touches it again and again. It is void if its owner is known to have ended, or
-wasn't heard of for a while. Two runs that take over a void claim in the same instant can both get it; then the case is
-done twice, with the same result.
+wasn't heard of for a while. Then one other run takes it over.
 """
 
 from __future__ import annotations
@@ -88,10 +87,14 @@ def living_claims(folder: Path, timeout: float = CLAIM_TIMEOUT) -> dict[str, Cla
 
 def remove_void_claims(folder: Path, timeout: float = CLAIM_TIMEOUT) -> None:
     """Remove the claims that runs left when they were killed."""
+    mine = Claim(this_process(), time.time())
     for path in (folder / CLAIMS).glob("*"):
+        if path.name.startswith("."):
+            _remove_if_void(path, timeout)
+            continue
         claim = _read(path)
-        if claim and _is_void(path, claim, timeout):
-            _remove(path, claim)
+        if claim and _is_void(path, claim, timeout) and _take_over(path, claim, mine, timeout):
+            path.unlink()
     with suppress(OSError):  # there is none, or it is in use
         (folder / CLAIMS).rmdir()
 
@@ -110,11 +113,9 @@ def _claim(path: Path, mine: Claim, timeout: float) -> bool:
     if _create(path, mine):
         return True
     there = _read(path)
-    if there is not None:
-        if not _is_void(path, there, timeout):
-            return False
-        _remove(path, there)
-    return _create(path, mine)
+    if there is None:  # it was released just now
+        return _create(path, mine)
+    return _is_void(path, there, timeout) and _take_over(path, there, mine, timeout)
 
 
 def _create(path: Path, claim: Claim) -> bool:
@@ -157,15 +158,28 @@ def _is_void(path: Path, claim: Claim, timeout: float) -> bool:
     return now - touched > timeout
 
 
-def _remove(path: Path, void: Claim) -> None:
-    """Remove a void claim, unless another run has done so and put its own there."""
-    aside = path.with_name(f".{this_process()}")
-    with suppress(FileNotFoundError):
-        os.rename(path, aside)
-        if _read(aside) != void:
-            with suppress(FileExistsError):
-                os.link(aside, path)
-        aside.unlink()
+def _take_over(path: Path, void: Claim, mine: Claim, timeout: float) -> bool:
+    """Put a claim in the place of a void one, unless another run does so, too.
+
+    The claim is created beside it first. Nobody else can do that until it is moved, so that of many runs that find the
+    same void claim one gets the case.
+    """
+    beside = path.with_name(f".{path.name[:60]}")  # names have at most 255 bytes
+    if not _create(beside, mine):
+        _remove_if_void(beside, timeout)  # of a run that was killed right here
+        return False
+    with suppress(FileNotFoundError):  # taken for a dead run's
+        if _read(path) == void:
+            os.replace(beside, path)
+            return True
+        beside.unlink()
+    return False
+
+
+def _remove_if_void(beside: Path, timeout: float) -> None:
+    claim = _read(beside)
+    if claim is not None and _is_void(beside, claim, timeout) and _read(beside) == claim:
+        beside.unlink(missing_ok=True)
 
 
 def _keep_alive(path: Path, interval: float, released: threading.Event) -> None:
