@@ -79,7 +79,7 @@ def test_a_model_that_named_classes_is_exported_for_fine_tuning_alone(trained, r
 
 
 def test_supervoxels_are_kept_and_trained_on(prompt_dataset, run, tmp_path):
-    dataset = prompt_dataset.with_name("Dataset995_Older")
+    dataset = prompt_dataset.with_name("Dataset986_Older")
     shutil.copytree(prompt_dataset, dataset)
     supervoxels = dataset / "nnUNetPlans_3d_fullres_supervoxels"
     shutil.rmtree(supervoxels)
@@ -88,7 +88,7 @@ def test_supervoxels_are_kept_and_trained_on(prompt_dataset, run, tmp_path):
         if not path.name.startswith("case1"):
             path.unlink()
     try:
-        done = run("nnUNetv2_supervoxel_generate", "-d", 995, "-config", "tiny", "-device", "cpu")
+        done = run("nnUNetv2_supervoxel_generate", "-d", 986, "-config", "tiny", "-device", "cpu")
         assert done.returncode == 0, done.stderr
         assert "1 cases: 0 made, 1 kept, 0 without supervoxels, 0 failed" in done.stdout
         # The bundled weights were trained on since; nothing else differs.

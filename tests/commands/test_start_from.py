@@ -92,7 +92,7 @@ def test_mistakes(prepared, start_folder, call, tmp_path):
     two = Path(shutil.copytree(start_folder, tmp_path / "two"))
     (two / "fold_0" / "checkpoint_final.pth").write_bytes(b"")
     channels = json.loads((prepared / "dataset.json").read_text()) | {"channel_names": {"0": "T1", "1": "T2"}}
-    other = prepared.with_name("Dataset994_TwoChannels")
+    other = prepared.with_name("Dataset984_TwoChannels")
     other.mkdir()
     for name in ("nnUNetPlans.json", "dataset_fingerprint.json"):
         shutil.copy(prepared / name, other)
@@ -100,9 +100,9 @@ def test_mistakes(prepared, start_folder, call, tmp_path):
     for arguments, words in (
         (("-m", tmp_path, "-d", 995, "-p", "new"), "isn't a model folder"),
         (("-m", two, "-d", 995, "-p", "new"), "is damaged"),
-        (("-m", start_folder, "-d", 993, "-p", "new"), "There is no dataset 993"),
+        (("-m", start_folder, "-d", 981, "-p", "new"), "There is no dataset 981"),
         (("-m", start_folder, "-d", 995, "-p", "new", "-sp", "ours"), "isn't preprocessed with plans 'ours'"),
-        (("-m", start_folder, "-d", 994, "-p", "new"), "takes images of 1 channel(s), but"),
+        (("-m", start_folder, "-d", 984, "-p", "new"), "takes images of 1 channel(s), but"),
     ):
         code, _, errors = call(*arguments)
         assert code == 1, arguments

@@ -38,11 +38,11 @@ def documented_commands(dataset, target):
 def test_nnunet_preprocesses_an_imported_folder_with_plans_of_another(scans, run, nnunet_folders, prompt_dataset):
     (scans / "broken.nii.gz").write_bytes((scans / "scan0.nii.gz").read_bytes()[:500])
     before = {path: path.read_bytes() for path in scans.iterdir()}
-    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994)
+    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 979)
     assert done.returncode == 1
     assert "broken failed" in done.stderr
     assert "3 cases, 1 failed" in done.stdout
-    raw = Path(nnunet_folders["nnUNet_raw"]) / "Dataset994_Unlabelled"
+    raw = Path(nnunet_folders["nnUNet_raw"]) / "Dataset979_Unlabelled"
     links = sorted((raw / "imagesTr").iterdir())
     assert [link.name for link in links] == [f"scan{number}_0000.nii.gz" for number in range(3)]
     assert all(link.is_symlink() for link in links)
@@ -53,21 +53,21 @@ def test_nnunet_preprocesses_an_imported_folder_with_plans_of_another(scans, run
         assert label.GetOrigin() == image.GetOrigin()
         assert (sitk.GetArrayFromImage(label) == IGNORE).all()
 
-    _, plan, move, preprocess, *_ = documented_commands(994, 997)
+    _, plan, move, preprocess, *_ = documented_commands(979, 997)
     for command in ([*plan, "-npfp", 1, "--verify_dataset_integrity"], move, [*preprocess, "-np", 1]):
         done = run(*command)
         assert done.returncode == 0, done.stderr
-    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset994_Unlabelled"
-    done = run("nnUNetv2_supervoxel_generate", "-d", 994, "-config", "tiny", "-device", "cpu")
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset979_Unlabelled"
+    done = run("nnUNetv2_supervoxel_generate", "-d", 979, "-config", "tiny", "-device", "cpu")
     assert done.returncode == 0, done.stderr
     made = sorted(path.stem for path in (folder / "nnUNetPlans_3d_fullres_supervoxels").glob("*.json"))
     assert made == ["scan0", "scan1", "scan2"]
     plans = [json.loads((path / "nnUNetPlans.json").read_text()) for path in (folder, prompt_dataset)]
     assert plans[0]["configurations"] == plans[1]["configurations"]
 
-    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 994, "-n", "Again")
+    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 979, "-n", "Again")
     assert done.returncode == 1
-    assert "has the number 994 already" in done.stderr
+    assert "has the number 979 already" in done.stderr
 
 
 def test_folders_that_cant_be_imported(scans, tmp_path, run, nnunet_folders):
@@ -81,15 +81,15 @@ def test_folders_that_cant_be_imported(scans, tmp_path, run, nnunet_folders):
         (scans, "several endings"),
         (tmp_path / "broken", "Not one case"),
     ):
-        done = run("nnUNetv2_supervoxel_import", "-i", folder, "-d", 993)
+        done = run("nnUNetv2_supervoxel_import", "-i", folder, "-d", 983)
         assert done.returncode == 1
         assert words in done.stderr
         assert "Traceback" not in done.stderr
-    assert not list(Path(nnunet_folders["nnUNet_raw"]).glob("*993*"))
+    assert not list(Path(nnunet_folders["nnUNet_raw"]).glob("*983*"))
     assert not list(Path(nnunet_folders["nnUNet_raw"]).glob(".importing*"))
     assert run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 0).returncode == 2
     (scans / "other.nrrd").unlink()
-    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 993, "-n", "my/name")
+    done = run("nnUNetv2_supervoxel_import", "-i", scans, "-d", 983, "-n", "my/name")
     assert (done.returncode, done.stderr.strip()) == (
         1,
         "Error: 'my/name' can't be a dataset's name: letters, digits, _ and - can.",
@@ -112,7 +112,7 @@ def test_files_named_like_channels_are_channels(scans, nnunet_folders):
         ("f_0001", "scan0"),
     ):
         shutil.copy(scans / f"{like}.nii.gz", scans / f"{name}.nii.gz")
-    folder, done, failures = import_images(scans, 992)
+    folder, done, failures = import_images(scans, 982)
     assert done == 3
     assert sorted(failures) == ["c", "d", "e_2019", "scan0", "scan1", "scan2"]
     assert "different sizes" in failures["c"]

@@ -66,8 +66,8 @@ def supervoxels_of(case: str) -> SupervoxelSet:
 
 @pytest.fixture(scope="session")
 def written(nnunet_folders: dict[str, str]) -> Path:
-    """Dataset995_Pages as preprocessing and generation leave it; not to be changed."""
-    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset995_Pages"
+    """Dataset987_Pages as preprocessing and generation leave it; not to be changed."""
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset987_Pages"
     (folder / "cases").mkdir(parents=True)
     (folder / "nnUNetPlans.json").write_text(json.dumps(PLANS))
     properties = {"sitk_stuff": {"spacing": SPACING[::-1], "origin": (0, 0, 0), "direction": tuple(np.eye(3).ravel())}}
@@ -85,13 +85,13 @@ def written(nnunet_folders: dict[str, str]) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(written: Path) -> EvaluatedDataset:
-    return find_dataset(995, "nnUNetPlans", "3d_fullres", None)
+    return find_dataset(987, "nnUNetPlans", "3d_fullres", None)
 
 
 @pytest.fixture
 def folder(written: Path) -> Iterator[Path]:
-    """A copy, Dataset994_Changed, that a test may change."""
-    folder = written.with_name("Dataset994_Changed")
+    """A copy, Dataset985_Changed, that a test may change."""
+    folder = written.with_name("Dataset985_Changed")
     shutil.copytree(written, folder)
     yield folder
     shutil.rmtree(folder)

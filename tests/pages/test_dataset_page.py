@@ -112,7 +112,7 @@ def test_a_damaged_case_in_the_viewer_says_why(tmp_path: Path, dataset: Evaluate
 
 
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, folder: Path) -> None:
-    dataset = find_dataset(994, "nnUNetPlans", "3d_fullres", None)
+    dataset = find_dataset(985, "nnUNetPlans", "3d_fullres", None)
     (tmp_path / "page.html").write_text("old")
     (folder / "cases" / "notes.txt").touch()  # nnU-Net refuses the folder
     with pytest.raises(UserError, match="isn't a folder of preprocessed cases"):

@@ -19,8 +19,8 @@ SHAPE, VOXEL_MM3 = (12, 40, 58), 2.5 * 0.7 * 0.9
 
 
 def of_changed(case: str) -> CaseToShow:
-    """A case of Dataset994_Changed."""
-    dataset = find_dataset(994, "nnUNetPlans", "3d_fullres", None)
+    """A case of Dataset985_Changed."""
+    dataset = find_dataset(985, "nnUNetPlans", "3d_fullres", None)
     return next(one for one in cases_to_show(dataset, (0, 1, 2)) if one.case.name == case)
 
 
@@ -92,5 +92,5 @@ def test_a_case_whose_image_is_gone(cases: dict[str, CaseToShow]) -> None:
 
 
 def test_a_missing_case() -> None:
-    entry = missing("Dataset995_Pages", "b", "it was too large")
+    entry = missing("Dataset987_Pages", "b", "it was too large")
     assert (entry.status, entry.figures.error, entry.numbers) == ("missing", "it was too large", {})

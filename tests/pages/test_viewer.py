@@ -59,7 +59,7 @@ def test_masks_full_of_holes_come_through(folder: Path, monkeypatch: pytest.Monk
     labels[0] = labels[:, :5] = 0  # the boxes don't begin where the volume does
     write_case(folder / "cases_supervoxels", "a1", SupervoxelSet.of_labels(labels), {})
     monkeypatch.setattr(viewer, "coarser", lambda *_: step)
-    changed = cases_to_show(find_dataset(994, "nnUNetPlans", "3d_fullres", None), (0, 1, 2))
+    changed = cases_to_show(find_dataset(985, "nnUNetPlans", "3d_fullres", None), (0, 1, 2))
     some = tuple(slice(None, None, every) for every in step)
     masks = masks_in(viewer_content(changed[0]), labels[some].shape)
     for label, mask in enumerate(masks, 1):

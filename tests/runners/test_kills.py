@@ -20,8 +20,8 @@ KILLS = 10
 
 @pytest.fixture
 def dataset(nnunet_folders: dict[str, str]) -> Iterator[Path]:
-    """Dataset995_Killed, preprocessed."""
-    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset995_Killed"
+    """Dataset988_Killed, preprocessed."""
+    folder = Path(nnunet_folders["nnUNet_preprocessed"]) / "Dataset988_Killed"
     write_dataset(folder, CASES, (14, 30, 41))
     yield folder
     shutil.rmtree(folder)
@@ -30,7 +30,7 @@ def dataset(nnunet_folders: dict[str, str]) -> Iterator[Path]:
 def test_kills_lose_nothing_leave_nothing_and_no_reader_sees_half_a_case(dataset: Path, tmp_path: Path) -> None:
     config = tmp_path / "slic.yaml"
     config.write_text("method: slic\nmasks_per_image: 12\n")
-    arguments = ("-d", 995, "-config", config, "-device", "cpu")
+    arguments = ("-d", 988, "-config", config, "-device", "cpu")
     output, ends = dataset / SUPERVOXELS, []
     with Runs(tmp_path / "log") as runs:
         began = time.monotonic()

@@ -33,7 +33,7 @@ def test_the_next_case_that_is_not_done_is_read_while_one_runs() -> None:
         return name
 
     cases = [Stub(name, partial(reads, name)) for name in "abcd"]
-    with Reader(cases, lambda case: case.name in done) as reader:
+    with Reader(cases, lambda case: case.name not in done) as reader:
         assert reader.read(cases[0]) == "a"
         assert proceed["c"].wait(10)  # b is done, c is next
         with pytest.raises(UserError, match="c is damaged"):
@@ -52,6 +52,6 @@ def test_what_did_not_fit_beside_another_case_is_read_again() -> None:
         return "b"
 
     cases = [Stub("a", lambda: "a"), Stub("b", reads)]
-    with Reader(cases, lambda _: False) as reader:
+    with Reader(cases, lambda _: True) as reader:
         assert [reader.read(case) for case in cases] == ["a", "b"]
     assert len(attempts) == 2

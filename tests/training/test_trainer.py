@@ -317,12 +317,12 @@ def test_a_patch_larger_than_the_images(prompt_training):
 
 
 def test_further_datasets_are_drawn_from(make_trainer, prompt_training, prompt_dataset):
-    other = prompt_dataset.with_name("Dataset996_More")
+    other = prompt_dataset.with_name("Dataset980_More")
     shutil.copytree(prompt_dataset, other, dirs_exist_ok=True)
     for folder in (other / "nnUNetPlans_3d_fullres", other / "nnUNetPlans_3d_fullres_supervoxels"):
         for path in folder.iterdir():
             path.rename(path.with_name(path.name.replace("case", "more")))
-    prompt_training(datasets={"996": 3.0})
+    prompt_training(datasets={"980": 3.0})
     loader, validation = make_trainer().get_dataloaders()
     keys = [key for _ in range(30) for key in next(loader)["keys"]]
     assert 30 < sum(key.startswith("more") for key in keys) < 55
@@ -330,10 +330,10 @@ def test_further_datasets_are_drawn_from(make_trainer, prompt_training, prompt_d
 
     description = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps(description | {"channel_names": {"0": "T1", "1": "T2"}}))
-    with pytest.raises(UserError, match=r"996, whose images have 2 channel\(s\)"):
+    with pytest.raises(UserError, match=r"980, whose images have 2 channel\(s\)"):
         make_trainer().get_dataloaders()
     shutil.rmtree(other)
-    with pytest.raises(UserError, match="names dataset 996: There is no dataset 996"):
+    with pytest.raises(UserError, match="names dataset 980: There is no dataset 980"):
         make_trainer().get_dataloaders()
 
 
