@@ -55,13 +55,19 @@ def requirements_not_met(bundle: Path, not_needed: list[str]) -> list[str]:
 
 
 def modules_that_fail(bundle: Path) -> list[str]:
-    """One sentence for each reason why modules of the package, or trainers, can't be imported."""
+    """One sentence for each reason why modules of the package, or trainers, can't be imported.
+
+    Modules that want a package of an extra, such as Dask, may fail: their commands say what to install.
+    """
     failed: dict[str, str] = {}
+    of_extras = modules_of_extras(bundle)
     walk = walk_packages([str(bundle / "nnunetv2_supervoxel")], "nnunetv2_supervoxel.", onerror=lambda name: None)
     for module in walk:
         try:
             import_module(module.name)
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in of_extras:
+                continue
             failed.setdefault(str(error), f"{module.name} can't be imported: {error}")
     trainers = bundle / "nnunetv2_supervoxel" / "trainers"
     os.environ["nnUNet_extTrainer"] = str(trainers)
@@ -74,6 +80,19 @@ def modules_that_fail(bundle: Path) -> list[str]:
         except Exception as error:
             failed.setdefault(str(error), f"nnU-Net can't load {path.stem}: {error}")
     return list(failed.values())
+
+
+def modules_of_extras(bundle: Path) -> set[str]:
+    """The modules of packages that only extras of this package name."""
+    from packaging.requirements import Requirement
+
+    [package] = distributions(name="nnunetv2-supervoxel", path=[str(bundle)])
+    requirements = [Requirement(text) for text in package.requires or []]
+    return {
+        requirement.name.replace("-", "_")
+        for requirement in requirements
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""})
+    }
 
 
 if __name__ == "__main__":
