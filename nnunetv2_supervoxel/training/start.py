@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.config import PromptTrainingConfig
@@ -55,6 +56,24 @@ def open_start_model(
             "them with -p."
         )
     return model
+
+
+def check_weights_are(model: StartModel, network: torch.nn.Module) -> None:
+    """Check that a training begins with a model's weights.
+
+    Args:
+        model: named by the config.
+        network: nnU-Net's own, as the training begins.
+
+    Raises:
+        UserError: other weights were loaded after them.
+    """
+    here = network.state_dict()
+    if not all(torch.equal(here[name].cpu(), w.cpu()) for name, w in model.weights.items() if name in here):
+        raise UserError(
+            "The training begins with two sets of weights: those of 'start_from' in the training config, and those "
+            "given with -pretrained_weights. Leave one of them out."
+        )
 
 
 def with_settings_of(model: StartModel, config: PromptTrainingConfig) -> tuple[PromptTrainingConfig, list[str]]:

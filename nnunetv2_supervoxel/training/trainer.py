@@ -36,7 +36,7 @@ from nnunetv2_supervoxel.training.further_datasets import open_further_dataset, 
 from nnunetv2_supervoxel.training.objectives.base import HEADS, Objective
 from nnunetv2_supervoxel.training.plans import check_configuration
 from nnunetv2_supervoxel.training.sampling import Sampler, Scales, finest
-from nnunetv2_supervoxel.training.start import open_start_model, with_settings_of
+from nnunetv2_supervoxel.training.start import check_weights_are, open_start_model, with_settings_of
 from nnunetv2_supervoxel.training.warm_up import WarmUpPolyLR
 
 CONFIG_VARIABLE = "nnUNet_supervoxel_training_config"
@@ -131,8 +131,11 @@ class SupervoxelTrainer(nnUNetTrainer):
         for note in (*self._notes, *self.objective.notes()):
             self.print_to_log_file(f"INFO: {note}")
         if self.start_model:
-            network = self.bare_network
-            load_into(getattr(network, "_orig_mod", network), self.start_model)  # torch.compile wraps it
+            load_into(self._network_alone(), self.start_model)
+
+    def _network_alone(self) -> torch.nn.Module:
+        """The network without what DDP and torch.compile wrap it in."""
+        return getattr(self.bare_network, "_orig_mod", self.bare_network)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpPolyLR]:
         """The config's optimizer under nnU-Net's schedule, after a warm-up if the config asks for one.
@@ -154,9 +157,12 @@ class SupervoxelTrainer(nnUNetTrainer):
         """As in nnU-Net. The settings are also written, beside debug.json, where an export finds them.
 
         Raises:
-            UserError: there is nothing to train on. Then nothing is left of a training that has only just begun.
+            UserError: there is nothing to train on, or weights were given besides those of the start model. Then
+                nothing is left of a training that has only just begun.
         """
         try:
+            if self.start_model and self.was_initialized and self.current_epoch == 0:
+                check_weights_are(self.start_model, self._network_alone())
             super().on_train_start()
         except UserError:
             self._forget_log()

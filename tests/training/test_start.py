@@ -137,6 +137,24 @@ def test_a_training_of_one_epoch_has_no_warm_up(make, settings):
         make(name="SupervoxelPromptTrainer_1epoch")
 
 
+def test_other_weights_beside_the_models(make, settings, run, nnunet_folders, tmp_path):
+    """nnU-Net loads what -pretrained_weights names over them."""
+    settings(num_epochs=1)
+    trainer = make()
+    trainer.initialize()
+    with torch.no_grad():
+        for parameter in trainer.network.parameters():
+            parameter.mul_(1.5)
+    trainer.save_checkpoint(str(tmp_path / "other.pth"))
+    results = Path(trainer.output_folder)
+    shutil.rmtree(results)
+    training = ("995", "3d_fullres", "all", "-tr", "SupervoxelPromptTrainer", "-p", PLANS, "-device", "cpu")
+    done = run("nnUNetv2_train", *training, "-pretrained_weights", tmp_path / "other.pth")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: The training begins with two sets of weights")
+    assert not results.exists()
+
+
 def test_scribbles_of_another_thickness_along_each_axis(start_folder, tmp_path):
     folder = copy(start_folder, tmp_path)
     info = json.loads((folder / "inference_info.json").read_text())
