@@ -43,11 +43,12 @@ def main() -> None:
         for way, generator in generators.items():
             found, row = _timed(generator, image, spacing, f"brain_{number}")
             rows.append({"brain": number, "way": way, **row, **_quality(found, labels)})
+            print(rows[-1], flush=True)
             if way == "dense":
                 slic = GenerationConfig(method="slic", masks_per_image=max(1, len(found)))
                 found, row = _timed(SupervoxelGenerator(slic, "cpu"), image, spacing, f"brain_{number}")
                 rows.append({"brain": number, "way": "slic", **row, **_quality(found, labels)})
-            print(rows[-1], flush=True)
+                print(rows[-1], flush=True)
     print()
     rows += [_mean(way, [row for row in rows if row["way"] == way]) for way in ("slic", *changes)]
     settings = {name: value for name, value in vars(arguments).items() if name != "json"}
