@@ -69,7 +69,8 @@ def check_weights_are(model: StartModel, network: torch.nn.Module) -> None:
         UserError: other weights were loaded after them.
     """
     here = network.state_dict()
-    if not all(torch.equal(here[name].cpu(), w.cpu()) for name, w in model.weights.items() if name in here):
+    pairs = [(here[name], w) for name, w in model.weights.items() if name in here]
+    if not all(torch.equal(now.cpu(), start.to("cpu", now.dtype)) for now, start in pairs):
         raise UserError(
             "The training begins with two sets of weights: those of 'start_from' in the training config, and those "
             "given with -pretrained_weights. Leave one of them out."
