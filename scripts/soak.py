@@ -89,12 +89,12 @@ def two_runs(soak: Soak) -> str:
 
 
 def kills(soak: Soak, count: int) -> str:
-    """SIGKILL at random moments for one of two runs, or both; every third pair makes anew what is there."""
+    """SIGKILL at random moments for one of two runs, or both; two of three pairs make anew what is there."""
     shutil.rmtree(soak.output, ignore_errors=True)
     ends: Counter[int] = Counter()
     with Reader(soak.output, soak.cases) as reader:
         while ends[-signal.SIGKILL] < count:
-            anew = ["--overwrite"] * (sum(ends.values()) % 3 == 0)
+            anew = ["--overwrite"] * (sum(ends.values()) % 3 != 0)  # there is little to kill in a run that keeps all
             processes = [run.start(*soak.arguments, *anew) for run in soak.runs]
             for number in soak.rng.permutation(2):
                 time.sleep(soak.rng.uniform(0, soak.lasted))
