@@ -20,15 +20,15 @@ def read_whole(folder: Path, case: str) -> bool:
     Raises:
         AssertionError: it was there by halves.
     """
-    array, inode = folder / f"{case}.b2nd", -1
+    array = folder / f"{case}.b2nd"
+    inode = _inode(array)
     try:
-        inode = array.stat().st_ino
         content = array.read_bytes()
         provenance, pickled = ((folder / f"{case}{end}").read_bytes() for end in (".json", ".pkl"))
     except FileNotFoundError:
-        assert not array.exists() or array.stat().st_ino != inode, f"{array} is there without its JSON and pickle"
+        assert inode is None or _inode(array) != inode, f"{array} is there without its JSON and pickle"
         return False
-    if not array.exists() or array.stat().st_ino != inode:  # it was replaced meanwhile
+    if _inode(array) != inode:  # it was replaced meanwhile
         return False
     said = json.loads(provenance)
     assert said["array_sha256"] == hashlib.sha256(content).hexdigest(), f"{array} isn't the one that its JSON names"
@@ -36,6 +36,14 @@ def read_whole(folder: Path, case: str) -> bool:
     locations = pickle.loads(pickled)["class_locations"]
     assert sorted(locations) == list(range(1, said["n"] + 1)), f"{case}.pkl is another one's"
     return True
+
+
+def _inode(path: Path) -> int | None:
+    """Which file it is now; None if there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 class Reader:
