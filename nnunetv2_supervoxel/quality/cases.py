@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ class EvaluatedCase:
     label_map: Path | None
     ignored: int | None
 
-    @property
+    @cached_property
     def spacing(self) -> tuple[float, ...]:
         """(z, y, x) in mm.
 
