@@ -49,6 +49,15 @@ def test_a_case_can_be_sent_to_another_process(cases: dict[str, CaseToShow]) -> 
     assert pickle.loads(pickle.dumps(sent.evaluate())) == cases["a1"].evaluate()
 
 
+def test_a_case_that_keeps_its_voxel_size_lies_in_it(folder: Path) -> None:
+    """Not in the plans'. Preprocessing swapped the first two axes."""
+    path = folder / "cases" / "a1.pkl"
+    path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes()) | {"spacing": (0.6, 1.1, 4.0)}))
+    shown = of_changed("a1")
+    located = replace(shown.case.located, own_spacing=(1, 0, 2))
+    assert replace(shown, case=replace(shown.case, located=located)).read()[2].spacing == (1.1, 0.6, 4.0)
+
+
 def test_an_empty_case_has_a_picture_and_no_supervoxels(cases: dict[str, CaseToShow]) -> None:
     entry = cases["empty"].evaluate()
     assert entry.status == "empty"
