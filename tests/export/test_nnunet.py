@@ -93,6 +93,7 @@ def test_a_target_with_another_network_is_refused_by_layer(model, prompt_dataset
 
 TWO_STEPS = """
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.lr_schedule.nnUNetTrainer_warmup import nnUNetTrainer_warmup
 
 
 class TwoSteps(nnUNetTrainer):
@@ -102,18 +103,26 @@ class TwoSteps(nnUNetTrainer):
 
     def perform_actual_validation(self, save_probabilities=False):
         pass
+
+
+class TwoSteps_warmup(TwoSteps, nnUNetTrainer_warmup):
+    pass
 """
 
 
-def test_nnunet_trains_from_the_exported_weights(trained, tmp_path, run):
+@pytest.mark.parametrize(
+    ("trainer", "rate"), [("TwoSteps", 0.01), ("TwoSteps_warmup", 0.01 / 50)], ids=["as always", "with its warm-up"]
+)
+def test_nnunet_trains_from_the_exported_weights(trainer, rate, trained, tmp_path, run):
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "two_steps.py").write_text(TWO_STEPS)
     weights = tmp_path / "weights.pth"
     arguments = ("-d", 997, "-c", "3d_tiny", "--format", "nnunet", "-o", weights, "--target", 997)
     done = run("nnUNetv2_supervoxel_export", *arguments)
     assert done.returncode == 0, done.stderr
-    arguments = (997, "3d_tiny", "all", "-tr", "TwoSteps", "-pretrained_weights", weights, "-device", "cpu")
+    arguments = (997, "3d_tiny", "all", "-tr", trainer, "-pretrained_weights", weights, "-device", "cpu")
     done = run("nnUNetv2_train", *arguments, nnUNet_extTrainer=str(tmp_path / "trainers"))
     assert done.returncode == 0, done.stderr
     assert "Loading pretrained weights" in done.stdout
+    assert float(done.stdout.split("Current learning rate:")[1].split()[0]) == pytest.approx(rate, abs=1e-5)
     assert np.isfinite(float(done.stdout.split("train_loss")[1].split()[0]))
