@@ -87,9 +87,8 @@ class SupervoxelTrainer(nnUNetTrainer):
             self.start_model = open_start_model(self.config, plans, configuration, dataset_json)
             if self.start_model:
                 self.config, self._notes = with_settings_of(self.start_model, self.config)
-        objective, its_settings = (
-            self.choose_objective()
-        )  # mistakes are reported before nnU-Net makes the output folder
+        # Mistakes are reported before nnU-Net makes the output folder.
+        objective, its_settings = self.choose_objective()
         super().__init__(plans, configuration, fold, dataset_json, device)
         take_threads_asked_for()
         self.num_epochs = self.config.num_epochs

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunetv2_supervoxel import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
+from nnunetv2_supervoxel.training.dataset import PromptDataset
 
 SHAPE = (60, 90, 120)
 MANY = 2000
@@ -65,3 +67,23 @@ def test_the_command_writes_the_same_locations(folder: Path, run: object) -> Non
     done = run("SuperVoxel_save_fg_location", "-supervoxel_folder", folder, "-np", 1)
     assert done.returncode == 0, done.stderr
     assert (folder / "case.pkl").read_bytes() == before
+
+
+def test_training_draws_any_of_them(many: SupervoxelSet, folder: Path, tmp_path: Path) -> None:
+    layout = {"chunks": (1, *SHAPE), "blocks": (1, *SHAPE)}
+    image, labels = np.zeros((1, *SHAPE), np.float32), np.zeros((1, *SHAPE), np.int8)
+    nnUNetDatasetBlosc2.save_case(image, labels, {}, str(tmp_path / "case"), **layout)
+    case = PromptDataset(tmp_path, folder).open_case("case")
+    rng = np.random.default_rng(0)
+    keys = []
+    for _ in range(300):
+        drawn = case.draw_object(rng)
+        patch = [(index - 16, index + 16) for index in drawn.centre]
+        expected = np.zeros(SHAPE, bool)
+        expected[many.supervoxels[drawn.key - 1].slices] = many.supervoxels[drawn.key - 1].mask
+        found, low = case.target_patch(drawn, patch), [max(0, start) for start, _ in patch]
+        assert found[16, 16, 16]
+        assert found.sum() == expected[tuple(slice(a, stop) for a, (_, stop) in zip(low, patch, strict=True))].sum()
+        keys.append(drawn.key)
+    assert min(keys) < 50
+    assert max(keys) > MANY - 50
