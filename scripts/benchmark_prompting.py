@@ -233,26 +233,19 @@ def prepare(setting: str, source: str, folder: Path, budget: Budget) -> None:
                 config = folder / f"generation_{source}.yaml"
                 asked = budget.generation if source == "supervoxels" else {}
                 config.write_text(yaml.safe_dump(GENERATION[source] | asked))
-                generate(number, config, preprocessed / "nnUNetPlans_3d_fullres", names[1], log)
+                generate(number, config, names[0], log)
             else:
                 shutil.copytree(made, supervoxels, dirs_exist_ok=True)
             done.touch()
         made = supervoxels
 
 
-def generate(number: int, config: Path, cases: Path, test: Sequence[str], log: Path) -> None:
-    """Make supervoxels of the training cases, in two runs at once; the test cases are put aside meanwhile."""
-    aside = cases.with_name("aside")
-    aside.mkdir(exist_ok=True)
-    for file in [file for name in test for file in cases.glob(f"{name}[._]*")]:
-        file.replace(aside / file.name)
-    generation = ("nnUNetv2_supervoxel_generate", "-d", number, "-config", config, "-device", "cpu")
+def generate(number: int, config: Path, cases: Sequence[str], log: Path) -> None:
+    """Make supervoxels of some cases of a dataset, in two runs at once."""
+    command = ("nnUNetv2_supervoxel_generate", "-d", number, "-config", config, "-cases", *cases, "-device", "cpu")
     logs = [log, log.with_stem(f"{log.stem}_beside")]
     with ThreadPoolExecutor(len(logs)) as pool:
-        list(pool.map(lambda log: logged(log, *generation), logs))
-    for file in aside.iterdir():
-        file.replace(cases / file.name)
-    aside.rmdir()
+        list(pool.map(lambda log: logged(log, *command), logs))
 
 
 def write_raw(setting: str, raw: Path, labelled: Sequence[int], budget: Budget) -> tuple[list[str], list[str]]:

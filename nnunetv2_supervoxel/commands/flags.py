@@ -51,7 +51,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
-    """How generation runs: device, workers, parts, reports. `check_running` checks the values."""
+    """How generation runs: cases, device, workers, parts, reports. `check_running` checks the values."""
+    parser.add_argument(
+        "-cases", nargs="+", metavar="CASE", help="only these, such as a few to try settings on (default: all)"
+    )
     add_device(parser)
     workers = parser.add_mutually_exclusive_group()
     workers.add_argument("-num_gpus", type=int, default=1, metavar="N", help="run on N GPUs of this machine at once")

@@ -27,13 +27,13 @@ def main() -> int:
     share_machine()
 
     from nnunetv2_supervoxel.files.preprocessed import locate_dataset
-    from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases
+    from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases, share_of
     from nnunetv2_supervoxel.runners.choice import chosen_runner
     from nnunetv2_supervoxel.runners.generate import generate_dataset
 
     for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
         cases = dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
-        begin_run(cases[arguments.part_id :: arguments.num_parts], arguments.overwrite)
+        begin_run(share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id), arguments.overwrite)
     with (
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,
@@ -43,6 +43,7 @@ def main() -> int:
                 dataset,
                 plans=arguments.p,
                 configuration=arguments.c,
+                names=arguments.cases,
                 num_parts=arguments.num_parts,
                 part_id=arguments.part_id,
                 overwrite=arguments.overwrite,
@@ -66,4 +67,6 @@ def _parse() -> argparse.Namespace:
     add_running(parser)
     arguments = parser.parse_args()
     check_running(parser, arguments)
+    if arguments.cases and len(arguments.d) > 1:
+        parser.error("-cases goes with a single dataset")
     return arguments

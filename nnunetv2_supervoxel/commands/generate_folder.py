@@ -20,12 +20,13 @@ def main() -> int:
     images_to_generate(arguments.i, output, config)  # a wrong folder is reported before anything heavy is imported
     share_machine()
 
-    from nnunetv2_supervoxel.runners.cases import begin_run, folder_cases
+    from nnunetv2_supervoxel.runners.cases import begin_run, folder_cases, share_of
     from nnunetv2_supervoxel.runners.choice import chosen_runner
     from nnunetv2_supervoxel.runners.generate import generate_folder
 
-    cases = folder_cases(arguments.i, output, config)[arguments.part_id :: arguments.num_parts]
-    begin_run(cases, arguments.overwrite)  # what can't be written is reported before models are loaded
+    cases = folder_cases(arguments.i, output, config)
+    share = share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id)
+    begin_run(share, arguments.overwrite)  # what can't be written is reported before models are loaded
     with (
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,
@@ -33,6 +34,7 @@ def main() -> int:
         generate_folder(
             arguments.i,
             output,
+            names=arguments.cases,
             num_parts=arguments.num_parts,
             part_id=arguments.part_id,
             overwrite=arguments.overwrite,

@@ -10,7 +10,7 @@ from pathlib import Path
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_supervoxel.config import GenerationConfig
-from nnunetv2_supervoxel.errors import NotWritableError, UserError
+from nnunetv2_supervoxel.errors import NotWritableError, UserError, did_you_mean
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import check_writable, remove_leftovers
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT, claimed, folder_clock, is_claimed, remove_void_claims
@@ -209,6 +209,28 @@ def folder_cases(images: Path, output: Path, config: GenerationConfig) -> list[C
         )
         for name, (path, ending) in sorted(paths.items())
     ]
+
+
+def share_of(
+    cases: Sequence[Case], names: Sequence[str] | None = None, num_parts: int = 1, part_id: int = 0
+) -> list[Case]:
+    """What a run does of a dataset's or a folder's cases.
+
+    Args:
+        cases: all of them.
+        names: those that are wanted; None: all.
+        num_parts: the wanted ones are shared out among so many processes ...
+        part_id: ... of which this is one, counting from 0.
+
+    Raises:
+        UserError: there is no case of a name.
+    """
+    known = {case.name for case in cases}
+    if unknown := [name for name in names or () if name not in known]:
+        hint = did_you_mean(unknown[0], known) or f"; cases are called as '{min(known)}', without an ending."
+        raise UserError(f"There is no case '{unknown[0]}' to make supervoxels of{hint}")
+    wanted = known if names is None else known.intersection(names)
+    return [case for case in cases if case.name in wanted][part_id::num_parts]
 
 
 @dataclass(frozen=True)

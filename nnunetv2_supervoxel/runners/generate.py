@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.base import Runner, Tell
-from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases, folder_cases
+from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases, folder_cases, share_of
 from nnunetv2_supervoxel.runners.reports import CaseReport
 from nnunetv2_supervoxel.runners.serial import SerialRunner
 
@@ -23,6 +24,7 @@ def generate_dataset(
     plans: str = "nnUNetPlans",
     configuration: str = "3d_fullres",
     device: torch.device | str | None = None,
+    names: Sequence[str] | None = None,
     num_parts: int = 1,
     part_id: int = 0,
     overwrite: bool = False,
@@ -38,6 +40,7 @@ def generate_dataset(
         plans: name of the plans.
         configuration: name of the configuration, as for `nnUNetv2_train`.
         device: where the models run; ignored if `runner` is given.
+        names: of the cases to do; None: all.
         num_parts: share the cases out among so many processes ...
         part_id: ... of which this is one, counting from 0.
         overwrite: make existing supervoxels anew.
@@ -46,12 +49,12 @@ def generate_dataset(
         tell: gets each case's report as soon as it is there.
 
     Raises:
-        UserError: the dataset isn't preprocessed, nothing can be written (any more), or config, checkpoint or device
-            are unfit. Never for a single case.
+        UserError: the dataset isn't preprocessed, there is no case of a name, nothing can be written (any more), or
+            config, checkpoint or device are unfit. Never for a single case.
     """
     located = locate_dataset(dataset, plans, configuration)
     config = runner.config if runner else config or GenerationConfig()
-    cases = dataset_cases(located, config)[part_id::num_parts]
+    cases = share_of(dataset_cases(located, config), names, num_parts, part_id)
     run = begin_run(cases, overwrite, claim_timeout)
     runner = runner or SerialRunner(SupervoxelGenerator(config, device))
     return runner.run(cases, run, located.folder.name, tell)
@@ -63,6 +66,7 @@ def generate_folder(
     config: GenerationConfig | None = None,
     *,
     device: torch.device | str | None = None,
+    names: Sequence[str] | None = None,
     num_parts: int = 1,
     part_id: int = 0,
     overwrite: bool = False,
@@ -78,6 +82,7 @@ def generate_folder(
             the input's format and geometry, one volume per supervoxel (NIfTI where the format can't hold 4D).
         config: settings; ignored if `runner` is given.
         device: where the models run; ignored if `runner` is given.
+        names: of the images to do, without endings; None: all.
         num_parts: share the images out among so many processes ...
         part_id: ... of which this is one, counting from 0.
         overwrite: make existing supervoxels anew.
@@ -86,11 +91,11 @@ def generate_folder(
         tell: gets each case's report as soon as it is there.
 
     Raises:
-        UserError: no image is found, they lie in `output`, nothing can be written there (any more), or config,
-            checkpoint or device are unfit. Never for a single image.
+        UserError: no image is found, or none of a name, they lie in `output`, nothing can be written there (any more),
+            or config, checkpoint or device are unfit. Never for a single image.
     """
     config = runner.config if runner else config or GenerationConfig()
-    cases = folder_cases(images, output, config)[part_id::num_parts]
+    cases = share_of(folder_cases(images, output, config), names, num_parts, part_id)
     run = begin_run(cases, overwrite, claim_timeout)
     runner = runner or SerialRunner(SupervoxelGenerator(config, device))
     return runner.run(cases, run, images.name, tell)

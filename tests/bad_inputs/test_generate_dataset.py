@@ -336,6 +336,8 @@ WHOLE = [
     ),
     Whole("report into a folder", nothing, "is a folder", ("--report", "cases")),
     Whole("log into no folder", nothing, "there is no folder gone", ("--json-log", "gone/log")),
+    Whole("case that isn't there", nothing, "There is no case 'gone'", ("-cases", "gone")),
+    Whole("cases of two datasets", nothing, "-cases goes with a single dataset", ("-d", "994", "4", "-cases", "sound")),
     Whole("device that isn't there", nothing, "The device 'cuda:7' can't be used", ("-device", "cuda:7")),
 ]
 

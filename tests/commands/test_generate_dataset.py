@@ -70,6 +70,21 @@ def test_bad_cases_are_reported_and_stop_nobody(copy: Path, run: Callable, tmp_p
     assert rows == {"brain_00": "failed", "brain_01": "empty", "brain_02": "made"}
 
 
+def test_a_few_cases_to_try_settings_on(copy: Path, run: Callable, tmp_path: Path) -> None:
+    config = tmp_path / "slic.yaml"
+    config.write_text("method: slic\nmasks_per_image: 5\n")
+    generate = ("nnUNetv2_supervoxel_generate", "-d", 991, "-config", config, "-device", "cpu")
+    made = copy / "nnUNetPlans_3d_fullres_supervoxels"
+    done = run(*generate, "-cases", "brain_02", "brain_00")
+    assert done.returncode == 0, done.stderr
+    assert "2 cases: 2 made, 0 kept" in done.stdout
+    assert sorted(path.name for path in made.glob("*.b2nd")) == ["brain_00.b2nd", "brain_02.b2nd"]
+    assert "3 cases: 1 made, 2 kept" in run(*generate).stdout
+    before = (made / "brain_01.b2nd").stat().st_mtime_ns
+    assert "1 cases: 1 made, 0 kept" in run(*generate, "-cases", "brain_00", "--overwrite").stdout
+    assert (made / "brain_01.b2nd").stat().st_mtime_ns == before
+
+
 def test_slic_with_windows_in_the_images_units(copy: Path, run: Callable, tmp_path: Path) -> None:
     """Without any model, on a dataset that nnU-Net normalised as CT; z-scored images have lost their units."""
     config = tmp_path / "slic.yaml"

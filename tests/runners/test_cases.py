@@ -17,7 +17,7 @@ from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet, UserError, gene
 from nnunetv2_supervoxel.errors import NotWritableError
 from nnunetv2_supervoxel.files.owners import this_process
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
-from nnunetv2_supervoxel.runners.cases import Case, Run, begin_run, dataset_cases, do_case, folder_cases
+from nnunetv2_supervoxel.runners.cases import Case, Run, begin_run, dataset_cases, do_case, folder_cases, share_of
 
 MADE_BY = {"config": GenerationConfig().model_dump(mode="json"), "checkpoints": {}}
 
@@ -47,6 +47,21 @@ def test_cases_of_a_folder_survive_a_journey(scans: Path, tmp_path: Path) -> Non
     assert [case.name for case in cases] == ["a", "b"]
     assert [sent(case) for case in cases] == cases
     np.testing.assert_array_equal(sent(cases[0]).read().array, cases[0].read().array)
+
+
+def test_a_share_is_of_those_that_are_wanted(scans: Path, tmp_path: Path) -> None:
+    for name in ("c", "d", "e"):
+        shutil.copy(scans / "a.nii.gz", scans / f"{name}.nii.gz")
+    cases = folder_cases(scans, tmp_path / "out", GenerationConfig())
+
+    def names(*arguments: object) -> list[str]:
+        return [case.name for case in share_of(cases, *arguments)]
+
+    assert names() == ["a", "b", "c", "d", "e"]
+    assert names(["e", "b", "e"]) == ["b", "e"]
+    assert [names(["e", "b", "a"], 2, part) for part in (0, 1)] == [["a", "e"], ["b"]]
+    with pytest.raises(UserError, match=r"no case 'b\.nii\.gz' .* as 'a', without an ending"):
+        names(["a", "b.nii.gz"])
 
 
 def test_cases_of_a_dataset_survive_a_journey(preprocessed: Path) -> None:
