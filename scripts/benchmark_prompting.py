@@ -317,15 +317,20 @@ def kinds(results: KeptResults) -> list[str]:
 
 
 def by_seed(results: KeptResults, setting: str, recipe: str, seen: bool) -> Iterator[list[dict]]:
-    """Of every seed the seen or unseen objects of all choices of labels."""
+    """Of every seed that is whole, the seen or unseen objects of all choices of labels."""
     here = [cell for cell in results.cells.values() if (cell["setting"], cell["recipe"]) == (setting, recipe)]
+    choices = CHOICES[setting]
     for seed in sorted({cell["seed"] for cell in here}):
-        objects = []
-        for choice, labelled in CHOICES[setting].items():
-            of_seed = {cell["choice"]: cell for cell in here if cell["seed"] == seed}
-            cell = of_seed.get(choice) or next(iter(of_seed.values()))  # without labels, one serves all choices
-            objects += [one for one in cell["objects"] if (one["label"] in labelled) == seen]
-        yield objects
+        of_choice = {cell["choice"]: cell["objects"] for cell in here if cell["seed"] == seed}
+        if not RECIPES[recipe].labels:  # one training serves all choices
+            of_choice = dict.fromkeys(choices, next(iter(of_choice.values())))
+        if set(of_choice) == set(choices):
+            yield [
+                one
+                for name, labelled in choices.items()
+                for one in of_choice[name]
+                if (one["label"] in labelled) == seen
+            ]
 
 
 def measures(objects: Sequence[dict], first_kinds: Sequence[str]) -> list[float] | None:

@@ -59,6 +59,7 @@ def test_a_training_without_labels_serves_all_choices(tmp_path: Path) -> None:
 def test_seen_and_unseen_are_those_of_the_training_s_own_choice(tmp_path: Path) -> None:
     results = KeptResults(tmp_path / "results.json", {})
     keep(results, "labels", "a", [found(SEEN, *[0.8] * 5), found(UNSEEN, *[0.2] * 5)])
+    assert not list(by_seed(results, "brains", "labels", seen=False))  # the other choice's training isn't there yet
     keep(results, "labels", "b", [found(SEEN, *[0.1] * 5), found(UNSEEN, *[0.9] * 5)])
     seen, unseen = (next(by_seed(results, "brains", "labels", which)) for which in (True, False))
     assert sorted(one["dice"][0] for one in seen) == [0.8, 0.9]
