@@ -55,6 +55,8 @@ class RunProgress:
         self._cases = cases
         self._tell = tell
         self._reports: dict[str, CaseReport] = {}
+        self._supervoxels = 0
+        self._failed = 0
         self._now = ""
         self._bar = ProgressBar(desc=title, total=len(cases), unit="case")
 
@@ -77,6 +79,8 @@ class RunProgress:
     def add(self, report: CaseReport) -> None:
         """A case is through."""
         self._reports[report.case] = report
+        self._supervoxels += report.supervoxels
+        self._failed += report.status == "failed"
         if report.message:
             self._bar.write(f"{report.case}: {report.status}: {report.message}")
         if self._tell:
@@ -85,7 +89,6 @@ class RunProgress:
         self._bar.update()
 
     def _show(self) -> None:
-        failed = sum(report.status == "failed" for report in self._reports.values())
-        counts = [f"{sum(report.supervoxels for report in self._reports.values())} supervoxels"]
-        counts += [f"{failed} failed"] if failed else []
+        counts = [f"{self._supervoxels} supervoxels"]
+        counts += [f"{self._failed} failed"] if self._failed else []
         self._bar.set_postfix_str(", ".join([*counts, self._now] if self._now else counts))

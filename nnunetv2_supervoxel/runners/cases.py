@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.files.failures import failure_since, forget_failure, no
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed, read_spacing
 from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
+from nnunetv2_supervoxel.generation.out_of_memory import free_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 from nnunetv2_supervoxel.runners.reports import (
@@ -301,6 +302,19 @@ def do_case(
     Raises:
         NotWritableError: nothing can be written to its target, so that no other case there would fare better.
     """
+    report = _try_case(case, generator, made_by, run, read)
+    if report and report.seconds:  # else nothing was used; collecting takes longer than to find that a case is there
+        free_memory()
+    return report
+
+
+def _try_case(
+    case: Case,
+    generator: SupervoxelGenerator,
+    made_by: Provenance,
+    run: Run,
+    read: Callable[[Case], Volume] | None,
+) -> CaseReport | None:
     start = time.perf_counter()
     try:
         if run.is_done(case):

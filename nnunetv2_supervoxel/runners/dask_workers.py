@@ -25,7 +25,6 @@ from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files.aside import remove_leftovers
 from nnunetv2_supervoxel.files.claims import remove_void_claims
 from nnunetv2_supervoxel.files.failures import note_failure
-from nnunetv2_supervoxel.generation.out_of_memory import free_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.base import SECONDS_BETWEEN_LOOKS, Runner, RunProgress, Tell
 from nnunetv2_supervoxel.runners.cases import Case, Run, do_case
@@ -206,8 +205,6 @@ def _do(case: Case, settings: str, device: str | None, run: Run) -> CaseReport |
             return do_case(case, *_generator(settings, device), run)
         except UserError as error:
             return error
-        finally:
-            free_memory()
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from nnunetv2_supervoxel.generation.out_of_memory import free_memory
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.base import SECONDS_BETWEEN_LOOKS, Runner, RunProgress, Tell
 from nnunetv2_supervoxel.runners.cases import Case, Run, do_case
@@ -36,7 +35,6 @@ class SerialRunner(Runner):
                 if report:
                     progress.add(report)
                     held = 0
-                    free_memory()
                 else:
                     waiting.append(case)
                     held += 1
