@@ -157,7 +157,7 @@ class PromptDataset:
             raise UserError(f"None of {len(wanted)} cases has {needed} in {self.supervoxel_folder}; {remedy}.{reasons}")
         for reason in damaged.values():
             warnings.warn(f"Skipped: {reason}", stacklevel=3)
-        if missing := [case for case in wanted if case not in damaged and case not in self.identifiers]:
+        if missing := sorted(set(wanted).difference(damaged, self.identifiers)):
             warnings.warn(
                 f"{len(missing)} of {len(wanted)} cases have no {needed} in {self.supervoxel_folder} and are "
                 f"skipped ({_shortened(missing)}); {remedy}.",
