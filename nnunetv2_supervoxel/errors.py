@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -63,6 +63,24 @@ def last_line(error: Exception) -> str:
 def unexpected(error: Exception) -> str:
     """What a user reads of an error that only we can mend."""
     return f"unexpected {type(error).__name__}: {last_line(error)} (please report this)"
+
+
+def check_cases(wanted: Iterable[str], known: Collection[str], where: str) -> None:
+    """Refuse names of cases that a user has given, if there are no such cases.
+
+    Args:
+        wanted: what was given.
+        known: all there are, at least one.
+        where: how the message goes on after "There is no case 'x' ".
+
+    Raises:
+        UserError: of the first unknown name.
+    """
+    there = set(known)
+    unknown = next((name for name in wanted if name not in there), None)
+    if unknown is not None:
+        hint = did_you_mean(unknown, known) or f"; cases are called as '{min(known)}', without an ending."
+        raise UserError(f"There is no case '{unknown}' {where}{hint}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

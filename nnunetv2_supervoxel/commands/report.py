@@ -9,9 +9,9 @@ from pathlib import Path
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish
-from nnunetv2_supervoxel.errors import UserError, did_you_mean
+from nnunetv2_supervoxel.errors import check_cases
 from nnunetv2_supervoxel.pages.rendering import check_page
-from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset, find_dataset
+from nnunetv2_supervoxel.quality.inputs import find_dataset
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
@@ -20,7 +20,7 @@ def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.
     dataset = find_dataset(arguments.d, arguments.p, arguments.c, None)
-    _check_view(dataset, arguments.view or [])
+    check_cases(arguments.view or [], dataset.cases, f"with supervoxels in {dataset.supervoxels}")
     page = arguments.o or dataset.folder / f"{dataset.supervoxels.name}_report.html"
     dataset.check_output(page.absolute().parent)
     check_page(page)
@@ -36,19 +36,6 @@ def main() -> int:
         f"{len(entries)} cases: {count['done']} with supervoxels, {count['empty']} without, {count['missing']} without "
         f"files, {count['failed']} damaged. Open {page} ({page.stat().st_size / 1e6:.1f} MB).",
     )
-
-
-def _check_view(dataset: EvaluatedDataset, cases: list[str]) -> None:
-    """Refuse cases for the viewer.
-
-    Raises:
-        UserError: one of them has no supervoxel files.
-    """
-    if unknown := [case for case in cases if case not in dataset.cases]:
-        raise UserError(
-            f"--view: there are no supervoxels of case '{unknown[0]}' in {dataset.supervoxels}"
-            f"{did_you_mean(unknown[0], dataset.cases) or f'; cases are called as there, such as {dataset.cases[0]}.'}"
-        )
 
 
 def _parse() -> argparse.Namespace:

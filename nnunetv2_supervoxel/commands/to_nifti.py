@@ -8,7 +8,7 @@ from pathlib import Path
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import check_cases
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset, find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
@@ -40,11 +40,7 @@ def _chosen(found: SupervoxelDataset, wanted: list[str] | None) -> list[str]:
         UserError: one of them has no supervoxels.
     """
     cases = list(dict.fromkeys(wanted or found.cases))
-    if unknown := [case for case in cases if case not in found.cases]:
-        raise UserError(
-            f"There are no supervoxels of case '{unknown[0]}' in {found.supervoxels}; "
-            f"cases are called as there, for example '{found.cases[0]}'."
-        )
+    check_cases(cases, found.cases, f"with supervoxels in {found.supervoxels}")
     return cases
 
 

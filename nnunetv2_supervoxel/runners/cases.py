@@ -10,7 +10,7 @@ from pathlib import Path
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_supervoxel.config import GenerationConfig
-from nnunetv2_supervoxel.errors import NotWritableError, UserError, did_you_mean
+from nnunetv2_supervoxel.errors import NotWritableError, UserError, check_cases
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import check_writable, remove_leftovers
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT, claimed, folder_clock, is_claimed, remove_void_claims
@@ -227,9 +227,7 @@ def share_of(
         UserError: there is no case of a name.
     """
     known = {case.name for case in cases}
-    if unknown := [name for name in names or () if name not in known]:
-        hint = did_you_mean(unknown[0], known) or f"; cases are called as '{min(known)}', without an ending."
-        raise UserError(f"There is no case '{unknown[0]}' to make supervoxels of{hint}")
+    check_cases(names or (), known, "to make supervoxels of")
     wanted = known if names is None else known.intersection(names)
     return [case for case in cases if case.name in wanted][part_id::num_parts]
 

@@ -181,6 +181,7 @@ def test_a_bad_image_stops_no_other(row: Row, call: Callable[..., Done], scans: 
         (["-i", "scans", "-c", "config.yaml", "-device", "cuda:99"], "The device 'cuda:99' can't be used"),
         (["-i", "scans", "-c", "config.yaml", "-device", "gpu"], "The device 'gpu' can't be used"),
         (["-i", "scans", "-c", "config.yaml", "-cases", "x.nii.gz"], "There is no case 'x.nii.gz'"),
+        (["-i", "scans", "-c", "config.yaml", "-cases", ""], "There is no case ''"),
         (["-i", "others", "-c", "config.yaml"], r"The name 'caf\udce9.nii' in others isn't UTF-8"),
         (["-i", "twice", "-c", "config.yaml"], "would have the same name in the output"),
     ],

@@ -66,7 +66,7 @@ def test_bad_cases_are_listed_and_stop_nobody(folder: Path, report: Callable, tm
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--view", "case0", "case9"], "no supervoxels of case 'case9'"),
+        (["--view", "case0", "case9"], "no case 'case9' with supervoxels in"),
         (["-o", "page.txt"], "doesn't end with .html"),
         (["-o", "{folder}/nnUNetPlans_3d_fullres/page.html"], "nothing but cases"),
         (["-o", "{folder}/nnUNetPlans_3d_fullres_supervoxels/page.html"], "nothing but cases"),
