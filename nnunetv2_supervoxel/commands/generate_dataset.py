@@ -33,7 +33,8 @@ def main() -> int:
 
     for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
         cases = dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
-        begin_run(share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id), arguments.overwrite)
+        share = share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id)
+        begin_run(share, arguments.overwrite, arguments.claim_timeout)
     with (
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,

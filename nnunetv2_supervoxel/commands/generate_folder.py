@@ -26,7 +26,8 @@ def main() -> int:
 
     cases = folder_cases(arguments.i, output, config)
     share = share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id)
-    begin_run(share, arguments.overwrite)  # what can't be written is reported before models are loaded
+    # What can't be written is reported before models are loaded.
+    begin_run(share, arguments.overwrite, arguments.claim_timeout)
     with (
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,

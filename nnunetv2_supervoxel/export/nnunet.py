@@ -40,7 +40,7 @@ def export_nnunet(model: TrainedModel, path: Path, channels: int | None = None, 
                 f"The network of dataset {target} differs: {misfit}. Give the dataset the plans of the pretraining "
                 "with nnUNetv2_move_plans_between_datasets and preprocess it again."
             )
-    write_checkpoint(path, {"network_weights": weights, "trainer_name": "SupervoxelPromptTrainer"})
+    write_checkpoint(path, {"network_weights": weights})
 
 
 def _network_of(target: str, model: TrainedModel, channels: int) -> dict[str, tuple[int, ...]]:

@@ -103,3 +103,28 @@ def test_preemption_keeps_what_is_done_and_says_so(tmp_path: Path, nnunet_folder
     assert 2 <= len(done) < cases
     assert f"{len(done)} cases: {len(done)} made" in printed
     assert sorted(os.listdir(output)) == [f"{case}{end}" for case in done for end in (".json", ".nrrd")]
+
+
+def test_a_claim_is_void_after_the_time_that_the_command_was_told(tmp_path: Path, nnunet_folders: dict) -> None:
+    """Another machine's run claimed a case and hasn't been heard of for a quarter of an hour."""
+    brain_image(tmp_path / "scans", "a.nii.gz")
+    shutil.copy(tmp_path / "scans" / "a.nii.gz", tmp_path / "scans" / "b.nii.gz")
+    (tmp_path / "slic.yaml").write_text("method: slic\n")
+    output, claim = tmp_path / "out", tmp_path / "out" / ".running" / "a"
+    claim.parent.mkdir(parents=True)
+    claim.write_text('{"owner": "other.1.2.3", "since": 0.0, "run_began": 0.0}')
+    os.utime(claim, (time.time() - 900,) * 2)
+    command = [str(Path(sys.executable).parent / "SuperVoxel_generate"), "-i", str(tmp_path / "scans")]
+    command += ["-o", str(output), "-c", str(tmp_path / "slic.yaml"), "--claim-timeout"]
+    waiting = subprocess.Popen([*command, "3600"], stdout=subprocess.PIPE, text=True)
+    try:
+        while not (output / "b.json").exists() and waiting.poll() is None:
+            time.sleep(0.1)
+        assert waiting.poll() is None  # it waits for the other run
+        assert claim.exists()
+        assert not (output / "a.json").exists()
+        impatient = subprocess.run([*command, "600"], stdout=subprocess.PIPE, text=True, check=False)
+        assert "2 cases: 1 made, 1 kept" in impatient.stdout
+        assert "2 cases: 1 made, 1 kept" in waiting.communicate()[0]
+    finally:
+        waiting.kill()
