@@ -119,7 +119,7 @@ def _mask_first(prompts: list[Prompt]) -> list[Prompt]:
 DrawnPrompt = PointPrompt | BoxPrompt | ScribblePrompt | LassoPrompt
 Prompt = Annotated[DrawnPrompt | MaskPrompt, Field(discriminator="type")]
 Prompts = Annotated[list[Prompt], Field(min_length=1), AfterValidator(_mask_first)]
-Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # becomes part of a file name
+Name = Annotated[str, Field(pattern=r"^[\w.-]+( [\w.-]+)*$")]  # becomes part of a file name
 
 
 class PromptSource(Protocol):
@@ -220,7 +220,7 @@ def _in_plain_words(error: ValidationError) -> str:
     first = next((one for one in error.errors() if one["type"] == "extra_forbidden"), error.errors()[0])
     where, what = first["loc"], first["msg"]
     if first["type"] == "string_pattern_mismatch":
-        where, what = where[:-1], "a name is made of letters, digits, '_', '-' and '.'"
+        where, what = where[:-1], "a name is made of letters, digits, '_', '-', '.' and spaces between them"
     elif first["type"] == "missing" and isinstance(where[-1], int):
         where, what = where[:-1], "a position is three numbers, x, y and z"
     elif first["type"] == "value_error":

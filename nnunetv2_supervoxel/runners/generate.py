@@ -61,8 +61,8 @@ def generate_dataset(
 
 
 def generate_folder(
-    images: Path,
-    output: Path,
+    images: Path | str,
+    output: Path | str,
     config: GenerationConfig | None = None,
     *,
     device: torch.device | str | None = None,
@@ -94,6 +94,7 @@ def generate_folder(
         UserError: no image is found, or none of a name, they lie in `output`, nothing can be written there (any more),
             or config, checkpoint or device are unfit. Never for a single image.
     """
+    images, output = Path(images), Path(output)
     config = runner.config if runner else config or GenerationConfig()
     cases = share_of(folder_cases(images, output, config), names, num_parts, part_id)
     run = begin_run(cases, overwrite, claim_timeout)

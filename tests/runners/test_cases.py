@@ -105,7 +105,7 @@ def test_a_target_that_cant_be_written_is_told_before_any_model_is_loaded(scans:
     with pytest.raises(NotWritableError, match="Nothing can be written to /proc/supervoxels: "):
         generate_folder(scans, Path("/proc/supervoxels"), config)
     with pytest.raises(UserError, match=r"missing\.pth"):
-        generate_folder(scans, tmp_path / "out", config)
+        generate_folder(str(scans), str(tmp_path / "out"), config)
     assert not (tmp_path / "out").exists()
 
 
