@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from nnunetv2_supervoxel.config.base import ITEMS, Config, Fraction
 
@@ -215,3 +215,11 @@ class GenerationConfig(Config):
         if most is not None and least is not None and least > most:
             raise ValueError(f"it is less than the least that is kept, {least:g}")
         return most
+
+    @model_validator(mode="after")
+    def _points_in_every_layer(self) -> GenerationConfig:
+        points, layers = self.points_per_side, self.crop_n_layers
+        needed = self.crop_n_points_downscale_factor**layers
+        if needed > points:
+            raise ValueError(f"'points_per_side' is {points}: {layers} layers of crops need {needed} or more")
+        return self

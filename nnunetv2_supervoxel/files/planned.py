@@ -58,8 +58,7 @@ def check_planned(plans: dict, configuration: str, path: Path) -> Planned:
 def _collected(manager: PlansManager, configuration: str) -> dict[str, Any]:
     settings = dict(manager.get_configuration(configuration).configuration)
     if isinstance(settings["spacing"], list) and len(settings["spacing"]) == 2 == len(settings["patch_size"]):
-        first = manager.transpose_forward[0]
-        settings["spacing"] = [manager.original_median_spacing_after_transp[first], *settings["spacing"]]
+        settings["spacing"] = [manager.original_median_spacing_after_transp[0], *settings["spacing"]]
     intensities = manager.foreground_intensity_properties_per_channel
     return settings | {
         "transpose_forward": manager.transpose_forward,

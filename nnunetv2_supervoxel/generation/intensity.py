@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,7 +111,10 @@ def _limits(
     channel: np.ndarray, percentiles: Sequence[tuple[float, float]], kind: np.dtype
 ) -> list[tuple[float, float]]:
     """Low and high of a channel (z, y, x), for each pair of percentiles; `kind` is the volume's `_exact_type`."""
-    values = channel.reshape(-1)[:: max(1, channel.size // _EXACT_UP_TO)]
+    step = max(1, channel.size // _EXACT_UP_TO)
+    while math.gcd(step, channel.shape[-1]) > 1:  # else the same columns are read in every row
+        step += 1
+    values = channel.reshape(-1)[::step]
     if np.issubdtype(values.dtype, np.floating):
         values = values[np.isfinite(values)]
     elif values.dtype == bool or kind == np.longdouble:  # other integers NumPy makes float64 of

@@ -32,7 +32,9 @@ def foreground(values: np.ndarray) -> np.ndarray:
     """
     inside = brighter_part(values)
     dark = cc3d.connected_components(~inside, connectivity=6)
-    faces = [np.unique(dark.take(end, axis)) for axis in range(3) for end in (0, -1)]
+    thick = [axis for axis in range(3) if dark.shape[axis] > 1]  # of a single slice, all voxels are at the border
     open_to_the_border = np.zeros(dark.max() + 1, bool)
-    open_to_the_border[np.concatenate(faces)] = True
+    for axis in thick:
+        for end in (0, -1):
+            open_to_the_border[np.unique(dark.take(end, axis))] = True
     return inside | ~open_to_the_border[dark]

@@ -56,6 +56,7 @@ def test_templates_are_valid(name: str) -> None:
         ("channel: -1", "'channel"),
         ("axis: [1, 1]\nkeyframes: 2", "every axis can be listed once only"),
         ("axis: [0, 1]", "'keyframes' is 1: 2 axes need as many keyframes at least"),
+        ("points_per_side: 4\ncrop_n_layers: 3", "'points_per_side' is 4: 3 layers of crops need 8 or more"),
         ("intensity_percentiles: [99, 1]", "first percentile must be below"),
         ("pred_iou_thresh: 1.5", "'pred_iou_thresh' is 1.5"),
         ("axis: automatic", "'axis.0' is 'automatic'"),

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from nnunetv2_supervoxel.generation import intensity
 from nnunetv2_supervoxel.generation.intensity import IntensityWindow, count_not_finite, to_uint8_rgb
 
 
@@ -155,3 +156,11 @@ def test_usual_values_are_windowed_in_float32(dtype: type) -> None:
     expected = np.float32(np.percentile(volume, (0.5, 99.5)))
     plain = np.clip((volume[0, 3].astype(np.float32) - expected[0]) / (expected[1] - expected[0]), 0, 1)
     np.testing.assert_array_equal(window(volume.astype(dtype)[:, 3])[0], plain)
+
+
+def test_percentiles_of_a_large_volume_see_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every k-th voxel is read. Where k divides the length of a row, that would be the same columns in every row."""
+    monkeypatch.setattr(intensity, "_EXACT_UP_TO", 1 << 10)
+    volume = np.broadcast_to(np.arange(64, dtype=np.float32), (1, 32, 32, 64))
+    window = IntensityWindow.of_percentiles(volume, [(0, 100)])
+    assert (window.low, window.high) == (0, 63)

@@ -86,7 +86,7 @@ def test_proposals_with_little_memory_are_the_same(
     monkeypatch.setattr(sam.mask_decoder, "predict_masks", small)
     proposer = Proposer(sam, sparse_config)
     little = proposer(brain_slice)
-    assert proposer._points_per_batch == rung
+    assert proposer.points_per_batch == rung  # for the next slice of the case
     assert len(proposals) == len(little) > 0
     for one, other in zip(proposals, little, strict=True):
         assert np.mean(one.mask != other.mask) < 0.001
@@ -127,9 +127,18 @@ def test_tracks_with_little_memory_are_the_same(
 
     monkeypatch.setattr(Propagator, "_track", begin)
     monkeypatch.setattr(owner, name, small)
-    propagator = Propagator(sam2, objects_per_batch=20)
-    [little] = propagator(read, len(volume), [Seeds(keyframe, seeds)])
+    [little] = Propagator(sam2, objects_per_batch=20)(read, len(volume), [Seeds(keyframe, seeds)])
     assert tried == [20, 10, 5, 2, 1][: 1 + [20, 10, 5, 2, 1].index(rung)]
-    assert propagator._objects_per_batch == rung
     for one, other in zip(tracks, little, strict=True):
         assert np.mean(one.in_box(box) != other.in_box(box)) < 1e-4
+
+
+def test_a_case_begins_with_whole_batches_whatever_came_before(
+    brain_generator: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its files would depend on the order of cases, and one large case would slow down all that follow."""
+    seen = []
+    monkeypatch.setattr(Proposer, "__call__", lambda proposer, _: seen.append(proposer.points_per_batch) or [])
+    brain_generator.method._propose.points_per_batch = 1
+    brain_generator(np.random.default_rng(0).normal(size=(1, 12, 20, 30)).astype(np.float32), name="next")
+    assert set(seen) == {brain_generator.config.points_per_batch}

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from nnunetv2_supervoxel.masks.foreground import brighter_part, foreground
 
@@ -23,3 +24,12 @@ def test_a_volume_without_holes() -> None:
     image = np.zeros((3, 4, 5))
     image[1, 2, 3] = 1
     np.testing.assert_array_equal(foreground(image), image > 0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_holes_of_a_single_slice_are_filled(axis: int) -> None:
+    plane = np.zeros((9, 11), np.float32)
+    plane[2:7, 3:9] = 1
+    filled = plane > 0
+    plane[4, 5] = 0
+    np.testing.assert_array_equal(foreground(np.expand_dims(plane, axis)), np.expand_dims(filled, axis))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -46,7 +46,7 @@ class SamMethod(Method):
             keep_slices=config.keep_slices,
             check_consistency=config.min_consistency is not None,
         )
-        self._propose: Callable[[np.ndarray], list[Proposal]]
+        self._propose: Proposer | Sam2Proposer
         if config.sam1_checkpoint is None:
             self._propose = Sam2Proposer(sam2.model, config, self._propagate.precision)
         else:
@@ -61,6 +61,7 @@ class SamMethod(Method):
 
     def __call__(self, image: Image) -> SupervoxelSet:
         """Make the supervoxels of one image: first all proposals, then their tracks, one axis after the other."""
+        self._propose.points_per_batch = self.config.points_per_batch  # whatever memory another case needed
         keyframes = list(self._keyframes(image))
         if not keyframes:
             return SupervoxelSet(image.shape, (), image.spacing, ("SAM proposed no object",))

@@ -44,14 +44,15 @@ def slicing_axes(axis: str | tuple[int, ...], shape: Sequence[int], spacing: Seq
 
     Args:
         axis: as in the config. "auto" takes all three where voxels are nearly cubes, else the one across the thickest
-            slices; of a volume with a single slice, the one across that.
+            slices. Of a volume with a single slice it is the one across that, whatever the config says: others give
+            lines.
         shape: (z, y, x) in voxels.
         spacing: (z, y, x) in mm.
     """
-    if not isinstance(axis, str):
-        return axis
     if min(shape) == 1:
         return (int(np.argmin(shape)),)
+    if not isinstance(axis, str):
+        return axis
     if max(spacing) < _NEARLY_CUBES * min(spacing):
         return (0, 1, 2)
     return (int(np.argmax(spacing)),)

@@ -106,7 +106,7 @@ class Propagator:
             MemoryError, torch.OutOfMemoryError: one object alone, with its state on the CPU, doesn't fit.
         """
         try:
-            tracks, self._objects_per_batch = halve_until_it_fits(
+            tracks, _ = halve_until_it_fits(  # the next case begins with whole batches again, as it would alone
                 lambda batch: self._track(read_frame, frames, seeds, known, batch, self._device),
                 self._objects_per_batch,
             )
@@ -116,7 +116,6 @@ class Propagator:
             if not is_out_of_memory(error) or self._device.type == "cpu":
                 raise
         free_memory()
-        self._objects_per_batch = 1
         return self._track(read_frame, frames, seeds, known, 1, torch.device("cpu"))
 
     def _track(

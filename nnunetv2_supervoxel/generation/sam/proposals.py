@@ -84,11 +84,14 @@ class Proposer:
     Args:
         sam: the model; it decides the device. An attention in its decoder is replaced (see attention_to_few.py).
         config: thresholds and grid.
+
+    Attributes:
+        points_per_batch: prompts at once; halved when memory runs out.
     """
 
     def __init__(self, sam: Sam, config: GenerationConfig) -> None:
         self._config = config
-        self._points_per_batch = config.points_per_batch
+        self.points_per_batch = config.points_per_batch
         with_fast_attention(sam.mask_decoder.transformer)
         self._generator = _MaskGenerator(sam, **generator_settings(config))
         if sam.device.type == "mps":
@@ -101,8 +104,8 @@ class Proposer:
             image: float32 (3, h, w) in [0, 1].
         """
         pixels = to_uint8_rgb(image)
-        records, self._points_per_batch = halve_until_it_fits(
-            lambda points: self._generate(pixels, points), self._points_per_batch
+        records, self.points_per_batch = halve_until_it_fits(
+            lambda points: self._generate(pixels, points), self.points_per_batch
         )
         return proposals_of(records, self._config)
 

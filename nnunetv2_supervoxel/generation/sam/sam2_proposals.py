@@ -26,6 +26,7 @@ class Sam2Proposer:
         precision: "float32" or "bfloat16".
 
     Attributes:
+        points_per_batch: prompts at once; halved when memory runs out.
         features: the last slice, encoded as propagation encodes it.
     """
 
@@ -33,7 +34,7 @@ class Sam2Proposer:
 
     def __init__(self, sam2: SAM2Base, config: GenerationConfig, precision: str) -> None:
         self._config, self._precision, self._device = config, precision, sam2.device
-        self._points_per_batch = config.points_per_batch
+        self.points_per_batch = config.points_per_batch
         self._generator = _MaskGenerator(sam2, **generator_settings(config))
         self._predictor = self._generator.predictor = _Predictor(sam2)
 
@@ -43,8 +44,8 @@ class Sam2Proposer:
         Args:
             image: float32 (3, h, w) in [0, 1].
         """
-        records, self._points_per_batch = halve_until_it_fits(
-            lambda points: self._generate(image, points), self._points_per_batch
+        records, self.points_per_batch = halve_until_it_fits(
+            lambda points: self._generate(image, points), self.points_per_batch
         )
         self.features = self._predictor.whole
         return proposals_of(records, self._config)

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+_PIXELS_AT_ONCE = 1 << 26  # a quarter of a gigabyte as float32, however many objects there are
+
 
 def masks_of_logits(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     """Masks in the slice's size, from SAM 2's logits.
@@ -18,8 +20,13 @@ def masks_of_logits(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     Returns:
         Boolean (objects, height, width).
     """
-    enlarged = F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
-    return (enlarged > 0).cpu().numpy()
+
+    def enlarged(some: torch.Tensor) -> np.ndarray:
+        values = F.interpolate(some.float(), size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+        return (values > 0).cpu().numpy()
+
+    height, width = size
+    return np.concatenate([enlarged(some) for some in logits.split(max(1, _PIXELS_AT_ONCE // (height * width)))])
 
 
 def areas(masks: np.ndarray) -> np.ndarray:

@@ -66,7 +66,13 @@ def body() -> np.ndarray:
 )
 def test_axes_follow_the_voxels(shape: tuple[int, ...], spacing: tuple[float, ...], axes: tuple[int, ...]) -> None:
     assert slicing_axes("auto", shape, spacing) == axes
-    assert slicing_axes((2, 0), shape, spacing) == (2, 0)
+    if min(shape) > 1:
+        assert slicing_axes((2, 0), shape, spacing) == (2, 0)
+
+
+@pytest.mark.parametrize("axis", ["auto", (0,), (0, 1, 2)])
+def test_of_one_slice_nothing_is_cut_into_lines(axis: str | tuple[int, ...]) -> None:
+    assert slicing_axes(axis, (40, 1, 60), (1.0, 5.0, 1.0)) == (1,)
 
 
 @pytest.mark.parametrize(("axis", "ends"), [(0, (6, 36)), (1, (10, 82)), (2, (20, 60))])
