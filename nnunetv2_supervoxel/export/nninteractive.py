@@ -154,7 +154,8 @@ def differences_in_the_session(model: TrainedModel) -> list[str]:
         found.append(
             f"the session's automatic zoom (nninteractive 2.6) fails with patches of {2 * ZOOM_MARGIN} voxels or fewer "
             f"along an axis. This model's patch is {list(configuration.patch_size)}: switch auto-zoom off in the "
-            "client. nnUNetv2_supervoxel_predict switches it off."
+            "client, and keep boxes, scribbles and lassos within two thirds of the patch, or they fail, too. "
+            "nnUNetv2_supervoxel_predict predicts one patch around each prompt."
         )
     share = _share_resampled(manager, model)
     if share > 0.1:

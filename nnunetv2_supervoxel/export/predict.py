@@ -115,8 +115,10 @@ def open_session(model: Path, device: torch.device) -> nnInteractiveInferenceSes
             session.initialize_from_trained_model_folder(str(model))
     except Exception as error:  # asserts, KeyErrors, and whatever else a wrong folder leads to
         raise UserError(f"nnInteractive can't open {model} ({_reason(error)}); export it again.") from error
-    # The session's refinement after zooming out fails with patches that its margin covers.
-    session.set_do_autozoom(can_zoom(session.configuration_manager.patch_size))
+    if not can_zoom(session.configuration_manager.patch_size):
+        # The session's refinement after zooming out fails with patches that its margin covers.
+        session.set_do_autozoom(False)
+        session.MAX_AUTOZOOM_FACTOR = 1  # large prompts are zoomed out of anyway
     return session
 
 

@@ -256,6 +256,17 @@ def test_a_mask_is_where_the_session_starts(exported, folder, scan, label_map, t
     assert np.array_equal(found["refined"], session.target_buffer)
 
 
+def test_a_prompt_as_large_as_the_patch_is_answered_in_one_patch(exported, folder, tmp_path, predict):
+    """The session would zoom out and then fail to refine, with its automatic zoom switched off, too."""
+    around_all = {"type": "lasso", "points": [[1, 1, 8], [35, 1, 8], [35, 26, 8], [1, 26, 8]]}
+    prompts = write(tmp_path / "prompts.json", {"cases": {"patient1": {"all of it": [around_all]}}})
+    code, _, err = predict(exported, "-i", folder, "-prompts", prompts)
+    assert code == 0, err
+    outside = read(tmp_path / "out" / "patient1_all of it.nii.gz")
+    outside[0:16, 2:26, 2:34] = 0  # the patch of (16, 24, 32) voxels around the lasso's middle
+    assert not outside.any()
+
+
 def test_a_mask_alone_is_refined_by_the_session(zooming, folder, scan, label_map, tmp_path, predict):
     prompts = {"cases": {"patient1": {"a": [{"type": "mask", "file": str(tmp_path / "labels.nii.gz")}]}}}
     np.random.seed(5)
