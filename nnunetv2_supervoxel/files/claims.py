@@ -2,7 +2,7 @@
 
 A claim is a file ``.running/CASE`` beside the supervoxels. It is created exclusively, which is atomic on NFS, too,
 where locks may not work. Its owner touches it again and again. It is void if its owner is known to have ended, or
-wasn't heard of for a while. Then one other run takes it over.
+wasn't heard of for a while. Then one other run takes it over, and counts how many have died while they did the case.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nnunetv2_supervoxel.errors import NotWritableError
@@ -34,16 +34,18 @@ class Claim:
         owner: see `owners.this_process`; empty while the file is being written.
         since: when the case was begun, Unix time.
         run_began: when the owner's run began, Unix time.
+        deaths: how many runs before the owner's died, one after the other, while they did the case.
     """
 
     owner: str = ""
     since: float = 0.0
     run_began: float = 0.0
+    deaths: int = 0
 
 
 @contextmanager
-def claimed(folder: Path, case: str, run_began: float = 0.0, timeout: float = CLAIM_TIMEOUT) -> Iterator[bool]:
-    """Claim a case. Gives whether that worked: not if another living run has claimed it. It is released afterwards.
+def claimed(folder: Path, case: str, run_began: float = 0.0, timeout: float = CLAIM_TIMEOUT) -> Iterator[Claim | None]:
+    """Claim a case. Gives the claim; None if another living run has claimed it. It is released afterwards.
 
     Args:
         folder: of the supervoxels, made if missing.
@@ -55,14 +57,14 @@ def claimed(folder: Path, case: str, run_began: float = 0.0, timeout: float = CL
         NotWritableError: no claim can be written.
     """
     path = folder / CLAIMS / case
-    mine = Claim(this_process(), time.time(), run_began)
-    if not _claim(path, mine, timeout):
-        yield False
+    mine = _claim(path, Claim(this_process(), time.time(), run_began), timeout)
+    if mine is None:
+        yield None
         return
     released = threading.Event()
     threading.Thread(target=_keep_alive, args=(path, timeout / _TOUCHES, released), daemon=True).start()
     try:
-        yield True
+        yield mine
     finally:
         released.set()
         if _read(path) == mine:  # another run may have taken it over from a process that was stopped for long
@@ -85,15 +87,31 @@ def living_claims(folder: Path, timeout: float = CLAIM_TIMEOUT) -> dict[str, Cla
     return {path.name: claim for path, claim in claims.items() if not _is_void(path, claim, timeout)}
 
 
-def remove_void_claims(folder: Path, timeout: float = CLAIM_TIMEOUT) -> None:
-    """Remove the claims that runs left when they were killed."""
+def remove_claim(folder: Path, case: str) -> None:
+    """Remove the claim of a process that is known to have ended, wherever it ran."""
+    path = folder / CLAIMS / case
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # there is none, or other cases are claimed
+        path.parent.rmdir()
+
+
+def remove_void_claims(
+    folder: Path, timeout: float = CLAIM_TIMEOUT, is_over: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Remove the claims that runs left when they were killed.
+
+    Args:
+        folder: of the supervoxels.
+        timeout: see `claimed`.
+        is_over: whether nobody is to take over a case's claim, and nobody needs to know how many died.
+    """
     mine = Claim(this_process(), time.time())
     for path in (folder / CLAIMS).glob("*"):
         if path.name.startswith("."):
             _remove_if_void(path, timeout)
             continue
         claim = _read(path)
-        if claim and _is_void(path, claim, timeout) and _take_over(path, claim, mine, timeout):
+        if claim and _is_void(path, claim, timeout) and is_over(path.name) and _take_over(path, claim, mine, timeout):
             path.unlink()
     with suppress(OSError):  # there is none, or it is in use
         (folder / CLAIMS).rmdir()
@@ -109,13 +127,17 @@ def folder_clock(folder: Path) -> float:
         return os.stat(file.name).st_mtime
 
 
-def _claim(path: Path, mine: Claim, timeout: float) -> bool:
+def _claim(path: Path, mine: Claim, timeout: float) -> Claim | None:
+    """The claim as it was written; None if another living run has one."""
     if _create(path, mine):
-        return True
+        return mine
     there = _read(path)
     if there is None:  # it was released just now
-        return _create(path, mine)
-    return _is_void(path, there, timeout) and _take_over(path, there, mine, timeout)
+        return mine if _create(path, mine) else None
+    if not _is_void(path, there, timeout):
+        return None
+    mine = replace(mine, deaths=there.deaths + 1)
+    return mine if _take_over(path, there, mine, timeout) else None
 
 
 def _create(path: Path, claim: Claim) -> bool:

@@ -27,9 +27,12 @@ from nnunetv2_supervoxel.runners.reports import (
     report_failed,
     report_failed_elsewhere,
     report_kept,
+    report_killed,
     report_made,
 )
 from nnunetv2_supervoxel.runners.stopping import not_stopping_yet, stopping_again
+
+TRIES = 3  # of a case whose runs die
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +261,8 @@ class Run:
 def begin_run(cases: Sequence[Case], overwrite: bool = False, claim_timeout: float = CLAIM_TIMEOUT) -> Run:
     """Before hours of work: try whether what is to be done can be written, and remove what killed runs left there.
 
+    Void claims of what is to be done stay: they say how many runs died of a case.
+
     Args:
         cases: of one dataset or folder, whose supervoxels go into one folder.
         overwrite: existing supervoxels are made anew.
@@ -266,10 +271,14 @@ def begin_run(cases: Sequence[Case], overwrite: bool = False, claim_timeout: flo
     Raises:
         NotWritableError: nothing can be written where something is to be done.
     """
-    began = time.time()
+    began, by_name = time.time(), {case.name: case for case in cases}
+
+    def is_over(name: str) -> bool:
+        return not overwrite and name in by_name and by_name[name].is_done()
+
     for target in {case.target for case in cases}:
         remove_leftovers(target)
-        remove_void_claims(target, claim_timeout)
+        remove_void_claims(target, claim_timeout, is_over)
     if to_do := next((case for case in cases if overwrite or not case.is_done()), None):
         check_writable(to_do.target)
         began = folder_clock(to_do.target) if to_do.target.is_dir() else began
@@ -320,13 +329,15 @@ def _try_case(
         if not run.overwrite:
             case.check_target()
         case.check_names()
-        with not_stopping_yet(), claimed(case.target, case.name, run.began, run.claim_timeout) as ours:
-            if not ours:
+        with not_stopping_yet(), claimed(case.target, case.name, run.began, run.claim_timeout) as claim:
+            if claim is None:
                 return None
             if run.is_done(case):  # by another run, meanwhile
                 return report_kept(case.name, case.read_provenance(), made_by)
             if reason := failure_since(case.target, case.name, run.began):
                 return report_failed_elsewhere(case.name, reason)
+            if claim.deaths >= TRIES:
+                return give_up(case, f"{claim.deaths} runs")
             return _make(case, generator, made_by, read, start)
     except NotWritableError:
         raise
@@ -334,6 +345,13 @@ def _try_case(
         report = report_failed(case.name, error, time.perf_counter() - start)
         note_failure(case.target, case.name, report.message)
         return report
+
+
+def give_up(case: Case, who: str, last: str = "") -> CaseReport:
+    """Note and report that those who did a case died of it, see `report_killed`."""
+    report = report_killed(case.name, who, last)
+    note_failure(case.target, case.name, report.message)
+    return report
 
 
 def _make(

@@ -23,17 +23,15 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files.aside import remove_leftovers
-from nnunetv2_supervoxel.files.claims import remove_void_claims
-from nnunetv2_supervoxel.files.failures import note_failure
+from nnunetv2_supervoxel.files.claims import remove_claim, remove_void_claims
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.base import SECONDS_BETWEEN_LOOKS, Runner, RunProgress, Tell
-from nnunetv2_supervoxel.runners.cases import Case, Run, do_case
-from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance, report_killed
+from nnunetv2_supervoxel.runners.cases import TRIES, Case, Run, do_case, give_up
+from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance
 from nnunetv2_supervoxel.runners.stopping import stop_if_asked
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 SECONDS_TO_CONNECT = 30
-FURTHER_TRIES = 2  # of a case whose worker died
 
 _ONE_CASE = threading.Lock()  # at a time, also if a worker has several threads
 
@@ -94,8 +92,8 @@ class DaskRunner(Runner):
                 raise outcome
             return outcome
         except KilledWorker as error:
-            report = report_killed(case.name, FURTHER_TRIES + 1, error.last_worker.address)
-            note_failure(case.target, case.name, report.message)
+            report = give_up(case, f"{TRIES} workers", error.last_worker.address)
+            remove_claim(case.target, case.name)  # so that the next run tries afresh
             return report
         except (ImportError, AttributeError) as error:
             raise UserError(
@@ -156,7 +154,7 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
     targets: set[Path] = set()
     settings = {
         "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": threads},
-        "distributed.scheduler.allowed-failures": FURTHER_TRIES,
+        "distributed.scheduler.allowed-failures": TRIES - 1,
     }
     try:
         with (

@@ -77,17 +77,17 @@ def report_failed_elsewhere(case: str, reason: str) -> CaseReport:
     return CaseReport(case, "failed", message=reason)
 
 
-def report_killed(case: str, times: int, last: str) -> CaseReport:
-    """Of a case whose workers died again and again.
+def report_killed(case: str, who: str, last: str = "") -> CaseReport:
+    """Of a case that those who did it died of, again and again.
 
     Args:
         case: identifier.
-        times: how many workers.
-        last: address of the last one.
+        who: "3 workers".
+        last: address of the last one, where it is known.
     """
     message = (
-        f"{times} workers died one after the other while they did it, the last one at {last}; perhaps the system "
-        "killed them for lack of memory (see its log). Do this case on a larger machine."
+        f"{who} died one after the other while they did it{f', the last one at {last}' if last else ''}; perhaps the "
+        "system killed them for lack of memory (see its log). Do this case on a larger machine."
     )
     return CaseReport(case, "failed", message=message)
 

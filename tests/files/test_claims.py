@@ -20,6 +20,7 @@ from nnunetv2_supervoxel.files.claims import (
     folder_clock,
     is_claimed,
     living_claims,
+    remove_claim,
     remove_void_claims,
 )
 from nnunetv2_supervoxel.files.owners import this_process
@@ -43,7 +44,8 @@ def ended_process() -> str:
 
 def test_a_claimed_case_is_nobody_elses_until_it_is_released(tmp_path: Path) -> None:
     with claimed(tmp_path / "out", "a", run_began=5.0) as first, claimed(tmp_path / "out", "a") as second:
-        assert (first, second) == (True, False)
+        assert first
+        assert second is None
         assert is_claimed(tmp_path / "out", "a")
         assert not is_claimed(tmp_path / "out", "b")
         claims = living_claims(tmp_path / "out")
@@ -75,7 +77,7 @@ def test_only_one_of_many_gets_a_case(tmp_path: Path) -> None:
             start.wait()
             with claimed(tmp_path, "case") as got:
                 end.wait()
-            return got
+            return got is not None
 
         with ThreadPoolExecutor(8) as pool:
             got = [future.result() for future in [pool.submit(attempt) for _ in range(8)]]
@@ -103,7 +105,7 @@ def test_claims_of_the_dead_and_of_those_not_heard_of_are_void(
     assert is_claimed(tmp_path, "a") is not void
     assert list(living_claims(tmp_path)) == ([] if void else ["a"])
     with claimed(tmp_path, "a") as got:
-        assert got is void
+        assert (got is not None) is void
     assert path.exists() is not void
     remove_void_claims(tmp_path)
     assert path.exists() is not void
@@ -121,6 +123,35 @@ def test_a_run_that_was_killed_while_it_took_over_is_in_nobodys_way(tmp_path: Pa
     write_claim(tmp_path, ".b", this_process())
     remove_void_claims(tmp_path)
     assert [path.name for path in (tmp_path / CLAIMS).iterdir()] == [".b"]
+
+
+def test_deaths_are_counted_until_somebody_ends_in_order(tmp_path: Path) -> None:
+    """Older claims say nothing of deaths."""
+    path = write_claim(tmp_path, "a", ended_process())
+    for deaths in (1, 2):
+        with claimed(tmp_path, "a") as claim:
+            assert claim.deaths == deaths
+            left = path.read_text()
+        path.parent.mkdir()
+        path.write_text(left.replace(this_process(), ended_process()))  # as if this one had been killed
+    with claimed(tmp_path, "a") as claim:
+        assert claim.deaths == 3
+    with claimed(tmp_path, "a") as claim:
+        assert claim.deaths == 0
+
+
+def test_void_claims_of_cases_that_are_to_be_taken_over_stay(tmp_path: Path) -> None:
+    for case in ("done", "to do"):
+        write_claim(tmp_path, case, ended_process())
+    remove_void_claims(tmp_path, is_over=lambda case: case == "done")
+    assert [path.name for path in (tmp_path / CLAIMS).iterdir()] == ["to do"]
+
+
+def test_the_claim_of_a_process_that_has_ended_elsewhere_can_be_removed(tmp_path: Path) -> None:
+    write_claim(tmp_path, "a", ELSEWHERE)
+    for _ in range(2):
+        remove_claim(tmp_path, "a")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_the_timeout_decides(tmp_path: Path) -> None:

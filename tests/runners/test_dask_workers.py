@@ -175,6 +175,7 @@ def test_a_case_that_kills_its_workers_is_reported_and_stops_nobody(scans: Path,
     assert reports[1].status in ("made", "kept")  # kept: done, but whoever did it died before it told
     assert "3 workers died one after the other while they did it" in reports[0].message
     assert "Do this case on a larger machine" in (tmp_path / "out" / ".failed" / "deadly").read_text()
+    assert not (tmp_path / "out" / CLAIMS).exists()
 
 
 def test_a_mistake_that_workers_find_ends_the_run_with_one_sentence(scans: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,9 +17,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet
-from nnunetv2_supervoxel.files.claims import claimed
+from nnunetv2_supervoxel.files.claims import CLAIMS, claimed
 from nnunetv2_supervoxel.files.failures import FAILURES, note_failure
-from nnunetv2_supervoxel.runners.cases import Case, begin_run, folder_cases
+from nnunetv2_supervoxel.runners.cases import Case, begin_run, do_case, folder_cases
 from nnunetv2_supervoxel.runners.serial import SerialRunner
 
 
@@ -93,6 +94,46 @@ def test_what_another_run_has_done_meanwhile_is_not_done_again(tmp_path: Path) -
     time.sleep(0.05)
     SerialRunner(again).run(cases, begin_run(cases, overwrite=True))
     assert again.made == ["a", "b", "impossible"]
+
+
+def test_a_case_that_killed_three_runs_is_given_up_until_the_next_run(tmp_path: Path) -> None:
+    """The system kills for lack of memory; machine after machine takes over."""
+    cases = cases_of(tmp_path, "a", "deadly")
+    deadly = cases[1]
+
+    class Deadly(Generator):
+        def __call__(self, *_: object) -> SupervoxelSet:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(3):
+        run, volume = begin_run(cases), cases[0].read()
+        child = os.fork()
+        if not child:
+            do_case(deadly, Deadly(), Deadly.provenance, run, lambda _, volume=volume: volume)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    generator = Generator()
+    reports = SerialRunner(generator).run(cases, begin_run(cases))
+    assert generator.made == ["a"]
+    assert [report.status for report in reports] == ["made", "failed"]
+    assert reports[1].message.startswith("3 runs died one after the other while they did it; perhaps the system killed")
+    assert (tmp_path / "out" / FAILURES / "deadly").read_text() == reports[1].message + "\n"
+    assert not (tmp_path / "out" / CLAIMS).exists()
+    SerialRunner(generator).run(cases, begin_run(cases))
+    assert generator.made == ["a", "deadly"]
+
+
+def test_claims_that_runs_left_of_done_cases_go_unless_they_are_made_anew(tmp_path: Path) -> None:
+    cases = cases_of(tmp_path, "a", "b")
+    SerialRunner(Generator()).run(cases[:1], begin_run(cases))
+    claims = tmp_path / "out" / CLAIMS
+    claims.mkdir()
+    for name in "ab":
+        (claims / name).write_text("{}")
+        os.utime(claims / name, (0, 0))
+    begin_run(cases, overwrite=True)
+    assert sorted(os.listdir(claims)) == ["a", "b"]
+    begin_run(cases)
+    assert os.listdir(claims) == ["b"]
 
 
 def test_failures_are_noted_until_the_case_is_done(tmp_path: Path) -> None:
