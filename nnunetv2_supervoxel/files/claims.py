@@ -23,7 +23,7 @@ from nnunetv2_supervoxel.files.owners import has_ended, this_process
 
 CLAIMS = ".running"
 CLAIM_TIMEOUT = 300.0  # seconds
-_TOUCHES = 10  # within the timeout
+_TOUCHES = 10  # within the timeout, and within that of whoever has set none
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def claimed(folder: Path, case: str, run_began: float = 0.0, timeout: float = CL
         yield None
         return
     released = threading.Event()
-    threading.Thread(target=_keep_alive, args=(path, timeout / _TOUCHES, released), daemon=True).start()
+    interval = min(timeout, CLAIM_TIMEOUT) / _TOUCHES
+    threading.Thread(target=_keep_alive, args=(path, interval, released), daemon=True).start()
     try:
         yield mine
     finally:

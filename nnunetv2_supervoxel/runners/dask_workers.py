@@ -43,19 +43,23 @@ class DaskRunner(Runner):
         client: connected to the cluster.
         config: the settings of generation.
         device: of the workers, see `worker_device`.
-        targets: gets the folders to which the workers write.
+        targets: gets the folders to which the workers write, and after how many seconds claims there are void.
     """
 
     def __init__(
-        self, client: Client, config: GenerationConfig, device: str | None = None, targets: set[Path] | None = None
+        self,
+        client: Client,
+        config: GenerationConfig,
+        device: str | None = None,
+        targets: dict[Path, float] | None = None,
     ) -> None:
         self.config = config
         self._client = client
         self._device = device
-        self._targets = targets if targets is not None else set()
+        self._targets = targets if targets is not None else {}
 
     def run(self, cases: Sequence[Case], run: Run, title: str = "cases", tell: Tell | None = None) -> list[CaseReport]:
-        self._targets |= {case.target for case in cases}
+        self._targets |= {case.target: run.claim_timeout for case in cases}
         running = {self._submit(case, run): case for case in cases}
         done, held = as_completed(running), []
         try:
@@ -151,7 +155,7 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
         )
     workers = number or max(1, gpus)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))
-    targets: set[Path] = set()
+    targets: dict[Path, float] = {}
     settings = {
         "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": threads},
         "distributed.scheduler.allowed-failures": TRIES - 1,
@@ -171,9 +175,9 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
             _introduce(client)
             yield DaskRunner(client, config, device, targets)
     finally:
-        for target in targets:  # what workers had in hand when they were told to end
+        for target, timeout in targets.items():  # what workers had in hand when they were told to end
             remove_leftovers(target)
-            remove_void_claims(target)
+            remove_void_claims(target, timeout)
 
 
 def worker_device(device: str | None, worker_name: object, gpus: int) -> str | None:

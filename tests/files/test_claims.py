@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_supervoxel.errors import NotWritableError
+from nnunetv2_supervoxel.files import claims
 from nnunetv2_supervoxel.files.claims import (
     CLAIMS,
     claimed,
@@ -48,10 +49,10 @@ def test_a_claimed_case_is_nobody_elses_until_it_is_released(tmp_path: Path) -> 
         assert second is None
         assert is_claimed(tmp_path / "out", "a")
         assert not is_claimed(tmp_path / "out", "b")
-        claims = living_claims(tmp_path / "out")
-        assert claims["a"].owner == this_process()
-        assert claims["a"].run_began == 5.0
-        assert abs(claims["a"].since - time.time()) < 60
+        claim = living_claims(tmp_path / "out")["a"]
+        assert claim.owner == this_process()
+        assert claim.run_began == 5.0
+        assert abs(claim.since - time.time()) < 60
         with claimed(tmp_path / "out", "b") as other:
             assert other
     assert list((tmp_path / "out").iterdir()) == []
@@ -160,8 +161,11 @@ def test_the_timeout_decides(tmp_path: Path) -> None:
     assert not is_claimed(tmp_path, "a", timeout=10)
 
 
-def test_an_owner_gives_signs_of_life(tmp_path: Path) -> None:
-    with claimed(tmp_path, "a", timeout=1.0):
+@pytest.mark.parametrize("timeout", [1.0, 1e6])
+def test_an_owner_gives_signs_of_life(timeout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Often enough for others, too, which may have another timeout."""
+    monkeypatch.setattr(claims, "CLAIM_TIMEOUT", 2.0)
+    with claimed(tmp_path, "a", timeout=timeout):
         path = tmp_path / CLAIMS / "a"
         os.utime(path, (0, 0))
         until = time.monotonic() + 20
