@@ -1,4 +1,4 @@
-# Sourced by demo.sh and test.sh: a virtual environment with this package and the extras in $1, made once and reused.
+# Sourced by the other scripts here and by .ci/run: a virtual environment with this package and the extras in $1, made once and reused.
 # SUPERVOXEL_VENV names another place for it; PYTHON another interpreter.
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

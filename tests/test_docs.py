@@ -22,6 +22,7 @@ import pytest
 import nnunetv2_supervoxel.config
 import nnunetv2_supervoxel.training.objectives
 from nnunetv2_supervoxel.config.base import Config
+from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.phantoms import make_phantom
 
 REPOSITORY = Path(__file__).parents[1]
@@ -141,15 +142,15 @@ def test_commands_and_their_flags_exist(page: Path) -> None:
                 assert {word for word in words if re.match(r"-{1,2}[a-zA-Z]", word)} <= known, line
 
 
-def python_example(page: str) -> str:
-    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    return example
+def python_examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
 def test_the_slurm_cluster_asks_for_a_gpu_per_worker() -> None:
     """Everything up to its submission to Slurm, which isn't here."""
     scope: dict = {}
-    exec(python_example("how_to/clusters.md").partition("cluster.scale")[0], scope)
+    (example,) = python_examples("how_to/clusters.md")
+    exec(example.partition("cluster.scale")[0], scope)
     with scope["cluster"] as cluster:
         script = cluster.job_script()
     for line in ("#SBATCH -p gpu", "#SBATCH --gres=gpu:1", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=60G"):
@@ -159,9 +160,18 @@ def test_the_slurm_cluster_asks_for_a_gpu_per_worker() -> None:
     assert "--nthreads 1 " in worker
 
 
-def test_the_python_example_runs() -> None:
-    scope = {"image": make_phantom((40, 88, 112), np.random.default_rng(1)).image}
-    exec(python_example("how_to/python.md"), scope)
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    phantom = make_phantom((40, 88, 112), np.random.default_rng(1))
+    scope = {"image": phantom.image, "label_map": phantom.labels}
+    generate, write = python_examples("how_to/python.md")
+    exec(generate, scope)
     assert scope["supervoxels"].dtype == np.uint8
     assert len(scope["supervoxels"]) >= 1
     assert scope["supervoxels"].shape[1:] == (40, 88, 112)
+    exec(write, scope)
+    provenance = supervoxel_files.read_provenance(scope["folder"], "case_001")
+    assert (provenance["n"], provenance["spacing"]) == (len(np.unique(phantom.labels)) - 1, [3.0, 0.8, 0.8])
+    assert supervoxel_files.is_done(
+        "nnUNet_preprocessed/Dataset004_Hippocampus/nnUNetPlans_3d_fullres_supervoxels", "case_001"
+    )

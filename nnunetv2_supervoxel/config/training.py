@@ -25,7 +25,7 @@ class TrainingConfig(Config):
     name: ClassVar[str]
 
     num_epochs: Annotated[int, Field(ge=1)] = 1000
-    """Number of epochs. Trainers named after a number (SupervoxelPromptTrainer_5epochs) use that number instead."""
+    """Number of epochs. Trainers named after a number, such as ..._5epochs, use that number instead."""
 
     num_iterations_per_epoch: Annotated[int, Field(ge=1)] = 250
     """Training steps per epoch."""
@@ -40,10 +40,10 @@ class TrainingConfig(Config):
     """nnU-Net's SGD, or AdamW, which gives better results in short trainings (set initial_lr to about 0.001)."""
 
     initial_lr: Annotated[float, Field(gt=0)] = 1e-2
-    """Highest learning rate, from which nnU-Net's schedule falls to 0. With start_from a tenth of it, unless set."""
+    """Highest learning rate, from which nnU-Net's schedule falls to 0. Prompts with start_from: a tenth, unless set."""
 
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs in which the learning rate first rises to initial_lr; with start_from a twentieth of all, unless set."""
+    """First epochs, in which the rate rises to initial_lr. Prompts with start_from: a twentieth of all, unless set."""
 
     cpu_bfloat16: bool = False
     """On a CPU, autocast to bfloat16: faster on CPUs that have AMX or AVX512-BF16. GPUs always use mixed precision."""
