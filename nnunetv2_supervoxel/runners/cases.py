@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,6 +77,20 @@ class Case:
         """
         return supervoxel_files.paths_of(self.target, self.name, self.ending)[0].stat().st_mtime
 
+    def origin(self) -> Provenance:
+        """What its provenance file says of where it comes from."""
+        return {"case": self.name}
+
+    def check_origin(self, before: Provenance) -> None:
+        """Refuse supervoxels that are there, but of another image.
+
+        Args:
+            before: what their provenance file says.
+
+        Raises:
+            UserError: they are.
+        """
+
     def check_names(self) -> None:
         """Refuse a name that its files can't have.
 
@@ -99,7 +115,7 @@ class Case:
             volume: what they were made of.
             made_by: the generator's provenance.
         """
-        provenance = {"case": self.name, **made_by}
+        provenance = {**self.origin(), **made_by}
         supervoxel_files.write_case(
             self.target, self.name, supervoxels, provenance, self.patch_size, self.ending, volume.header
         )
@@ -150,6 +166,25 @@ class ImageCase(Case):
 
     def read(self) -> Volume:
         return read_image(self.path, self.channels)
+
+    def origin(self) -> Provenance:
+        return {**super().origin(), "source": os.path.abspath(self.path)}
+
+    def check_origin(self, before: Provenance) -> None:
+        source = before.get("source", "")
+        if source != os.path.abspath(self.path) and _are_two_images(source, self.path):
+            raise UserError(
+                f"its supervoxels in {self.target} were made from {source}; choose another folder with -o, or replace "
+                "them with --overwrite."
+            )
+
+
+def _are_two_images(source: str, path: Path) -> bool:
+    """Whether a recorded source is another image. Nobody can tell if it has gone; a copy is the same image."""
+    try:
+        return not os.path.samefile(source, path) and not filecmp.cmp(source, path)
+    except OSError:
+        return False
 
 
 def dataset_cases(dataset: PreprocessedDataset, config: GenerationConfig) -> list[Case]:
@@ -325,7 +360,7 @@ def _try_case(
     start = time.perf_counter()
     try:
         if run.is_done(case):
-            return report_kept(case.name, case.read_provenance(), made_by)
+            return _kept(case, made_by)
         if not run.overwrite:
             case.check_target()
         case.check_names()
@@ -333,7 +368,7 @@ def _try_case(
             if claim is None:
                 return None
             if run.is_done(case):  # by another run, meanwhile
-                return report_kept(case.name, case.read_provenance(), made_by)
+                return _kept(case, made_by)
             if reason := failure_since(case.target, case.name, run.began):
                 return report_failed_elsewhere(case.name, reason)
             if claim.deaths >= TRIES:
@@ -345,6 +380,16 @@ def _try_case(
         report = report_failed(case.name, error, time.perf_counter() - start)
         note_failure(case.target, case.name, report.message)
         return report
+
+
+def _kept(case: Case, made_by: Provenance) -> CaseReport:
+    """Of a case that is done. Where another image was done under its name, nothing is noted: that one is done."""
+    before = case.read_provenance()
+    try:
+        case.check_origin(before)
+    except UserError as error:
+        return report_failed(case.name, error, 0.0)
+    return report_kept(case.name, before, made_by)
 
 
 def give_up(case: Case, who: str, last: str = "") -> CaseReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -85,6 +86,52 @@ def test_a_case_is_made_kept_and_made_anew(scans: Path, tmp_path: Path) -> None:
     assert {(report.supervoxels, report.voxels) for report in reports} == {(1, 2)}
     assert [report.differing for report in reports] == [(), ("seed",), ()]
     assert sorted(os.listdir(tmp_path / "out")) == ["a.json", "a.nii.gz"]
+
+
+def test_another_image_of_the_same_name_is_not_taken_for_done(scans: Path, tmp_path: Path) -> None:
+    """As if `-i ct` and `-i mr` were given without -o. A folder that was moved or copied is the same images."""
+
+    def statuses(folder: Path, **how: object) -> list[tuple[str, str]]:
+        cases = folder_cases(folder, tmp_path / "out", GenerationConfig())
+        reports = [do_case(case, bright_region, MADE_BY, begin_run(cases, **how)) for case in cases]
+        assert not (tmp_path / "out" / ".failed").exists()
+        return [(report.status, report.message) for report in reports]
+
+    def source() -> str:
+        return json.loads((tmp_path / "out" / "a.json").read_text())["source"]
+
+    others = tmp_path / "others"
+    others.mkdir()
+    array = np.zeros((3, 4, 5), np.float32)
+    array[0, 1, 2:] = 1
+    for name in "ab":
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(others / f"{name}.nii.gz"))
+    assert statuses(scans) == [("made", "")] * 2
+    assert source() == str(scans / "a.nii.gz")
+    (a, said), b = statuses(others)
+    assert (a, b[0]) == ("failed", "failed")
+    assert said == (
+        f"its supervoxels in {tmp_path}/out were made from {scans}/a.nii.gz; choose another folder with -o, or replace "
+        "them with --overwrite."
+    )
+    shutil.copytree(scans, tmp_path / "copied")
+    assert statuses(tmp_path / "copied") == [("kept", "")] * 2
+    scans.rename(tmp_path / "moved")
+    assert statuses(tmp_path / "moved") == [("kept", "")] * 2
+    assert statuses(others) == [("kept", "")] * 2  # nobody can tell any more
+    assert statuses(others, overwrite=True) == [("made", "")] * 2
+    assert source() == str(others / "a.nii.gz")
+    assert statuses(tmp_path / "moved")[0][0] == "failed"
+    without = json.loads((tmp_path / "out" / "a.json").read_text())
+    del without["source"]
+    (tmp_path / "out" / "a.json").write_text(json.dumps(without))
+    assert statuses(tmp_path / "moved")[0] == ("kept", "")  # as from an earlier version
+
+
+def test_the_source_is_absolute(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    case, _ = folder_cases(Path("scans"), Path("out"), GenerationConfig())
+    assert case.origin() == {"case": "a", "source": str(tmp_path / "scans" / "a.nii.gz")}
 
 
 def test_a_failure_is_reported(scans: Path, tmp_path: Path) -> None:
