@@ -32,6 +32,8 @@ def _print(status: Status, folder: object) -> None:
         + (f", {sum(counts) / len(counts):.1f} per case" if counts else "")
         + (f" ({sum(not n for n in counts)} cases have none)" if not all(counts) else "")
     )
+    if status.older:
+        print(f"  {status.older} of those done are from before; a run makes supervoxels anew (--overwrite)")
     for case, claim in running.items():
         print(f"  running: {case}, by {in_words(claim.owner)}, for {_duration(status.now - claim.since)}")
     for case, reason in status.failed.items():

@@ -33,8 +33,8 @@ def note_failure(folder: Path, case: str, reason: str) -> None:
 
 def forget_failure(folder: Path, case: str) -> None:
     """The case is done."""
-    (folder / FAILURES / case).unlink(missing_ok=True)
-    with suppress(OSError):  # others failed, or none
+    with suppress(OSError):  # it hadn't failed; or others have, too; or the folder is somebody else's
+        (folder / FAILURES / case).unlink(missing_ok=True)
         (folder / FAILURES).rmdir()
 
 

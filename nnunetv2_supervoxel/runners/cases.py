@@ -16,7 +16,7 @@ from nnunetv2_supervoxel.errors import NotWritableError, UserError, check_cases
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.aside import check_writable, remove_leftovers
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT, claimed, folder_clock, is_claimed, remove_void_claims
-from nnunetv2_supervoxel.files.failures import failure_since, forget_failure, note_failure
+from nnunetv2_supervoxel.files.failures import failure_since, failures, forget_failure, note_failure
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, read_preprocessed, read_spacing
 from nnunetv2_supervoxel.files.volumes import Normalisation, Volume, read_image
@@ -314,6 +314,8 @@ def begin_run(cases: Sequence[Case], overwrite: bool = False, claim_timeout: flo
     for target in {case.target for case in cases}:
         remove_leftovers(target)
         remove_void_claims(target, claim_timeout, is_over)
+        for name in filter(is_over, failures(target)):  # it couldn't be made anew, and nobody wants that any more
+            forget_failure(target, name)
     if to_do := next((case for case in cases if overwrite or not case.is_done()), None):
         check_writable(to_do.target)
         began = folder_clock(to_do.target) if to_do.target.is_dir() else began

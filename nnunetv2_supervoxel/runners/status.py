@@ -10,7 +10,7 @@ from pathlib import Path
 from nnunetv2_supervoxel.errors import NotWritableError, UserError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT, Claim, folder_clock, living_claims
-from nnunetv2_supervoxel.files.failures import failures
+from nnunetv2_supervoxel.files.failures import failure_since, failures
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,10 @@ class Status:
 
     Attributes:
         supervoxels: of the cases that are done, how many each has.
-        running: claims by case.
-        failed: reasons by case; those that are tried again now aren't among them.
+        running: claims by case, also of cases that are made anew.
+        failed: reasons by case, also of cases that couldn't be made anew; those that are tried again now aren't among
+            them.
+        older: how many of those that are done are older than a run that makes supervoxels anew.
         left: how many cases nobody has begun, or finished.
         now: Unix time by the folder's clock.
         cases_per_second: since the first of the runs that are at work now began; 0 if none is.
@@ -29,6 +31,7 @@ class Status:
     supervoxels: dict[str, int]
     running: dict[str, Claim]
     failed: dict[str, str]
+    older: int
     left: int
     now: float
     cases_per_second: float
@@ -36,7 +39,7 @@ class Status:
     @property
     def seconds_left(self) -> float | None:
         """Until all is done, if it goes on as it did; None if nothing is known."""
-        to_do = self.left + len(self.running)
+        to_do = self.left + self.older + len(self.running)
         return to_do / self.cases_per_second if self.cases_per_second else None
 
 
@@ -48,24 +51,24 @@ def find_status(folder: Path, cases: list[str]) -> Status:
         cases: all that are to be done.
     """
     known = set(cases)
-    supervoxels = {case: n for case in cases if (n := _supervoxels(folder, case)) is not None}
-    running = {
-        case: claim
-        for case, claim in living_claims(folder, CLAIM_TIMEOUT).items()
-        if case in known and case not in supervoxels
-    }
+    running = {case: claim for case, claim in living_claims(folder, CLAIM_TIMEOUT).items() if case in known}
+    there = {case: n for case in cases if (n := _supervoxels(folder, case)) is not None}
+    written = {case: _written(folder, case) for case in there}
     failed = {
         case: reason
-        for case, reason in failures(folder).items()
-        if case in known and case not in supervoxels and case not in running
+        for case in failures(folder)
+        if case in known and case not in running and (reason := failure_since(folder, case, written.get(case, 0)))
     }
+    supervoxels = {case: n for case, n in there.items() if case not in running and case not in failed}
     now = _now(folder)
     began = min((claim.run_began for claim in running.values()), default=now)
-    finished = sum(_written(folder, case) > began for case in supervoxels)
+    finished = sum(written[case] > began for case in supervoxels)
+    overwriting = [claim.run_began for case, claim in running.items() if 0 < written.get(case, 0) <= claim.run_began]
     return Status(
         supervoxels=supervoxels,
         running=running,
         failed=failed,
+        older=sum(written[case] <= max(overwriting, default=0) for case in supervoxels),
         left=len(known) - len(supervoxels) - len(running) - len(failed),
         now=now,
         cases_per_second=finished / (now - began) if now > began else 0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def test_all_done(generated: Path, status) -> None:
     assert out.splitlines()[0] == str(generated)
     assert re.search(r"^3 done, 0 running, 0 failed, 0 left; \d+ supervoxels so far, \d+\.\d per case$", out, re.M)
     assert len(out.splitlines()) == 2
+    with claimed(generated, "brain_01", run_began=time.time() + 1):
+        _, out, _ = status("-d", "990")
+    assert "2 done, 1 running, 0 failed, 0 left; " in out
+    assert "  2 of those done are from before; a run makes supervoxels anew (--overwrite)\n" in out
 
 
 def test_some_to_do(generated: Path, status, tmp_path: Path) -> None:

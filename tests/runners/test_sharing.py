@@ -150,6 +150,17 @@ def test_failures_are_noted_until_the_case_is_done(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "out")) == ["a.json", "a.nii.gz", "impossible.json", "impossible.nii.gz"]
 
 
+def test_that_a_case_could_not_be_made_anew_is_forgotten_when_nobody_wants_it(tmp_path: Path) -> None:
+    cases = cases_of(tmp_path, "a", "b")
+    SerialRunner(Generator()).run(cases[:1], begin_run(cases))
+    for name in "ab":
+        note_failure(tmp_path / "out", name, "why")
+    begin_run(cases, overwrite=True)
+    assert sorted(os.listdir(tmp_path / "out" / FAILURES)) == ["a", "b"]
+    begin_run(cases)
+    assert os.listdir(tmp_path / "out" / FAILURES) == ["b"]
+
+
 def test_two_commands_share_a_folder(tmp_path: Path) -> None:
     """Both end when all is done, and say so; every case was made by one of them."""
     names = [f"case_{number}" for number in range(8)]

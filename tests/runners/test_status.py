@@ -51,6 +51,37 @@ def test_done_running_failed_and_left(tmp_path: Path) -> None:
     assert status.left == 3  # half, left by a killed run, z
 
 
+def test_a_run_that_makes_supervoxels_anew(tmp_path: Path) -> None:
+    """Old files don't hide that a case is being done, or has failed."""
+    now = time.time()
+    for case, age in {"a": 5000, "b": 4000, "c": 4000, "new": 10}.items():
+        make(tmp_path, case, 2, age)
+    note_failure(tmp_path, "c", "it couldn't be made anew")
+    note_failure(tmp_path, "new", "it failed before it was made")
+    os.utime(tmp_path / ".failed" / "new", (now - 900,) * 2)
+    cases = ["a", "b", "c", "new", "z"]
+    with claimed(tmp_path, "a", run_began=now - 100):
+        status = find_status(tmp_path, cases)
+        assert status.supervoxels == {"b": 2, "new": 2}
+        assert list(status.running) == ["a"]
+        assert status.failed == {"c": "it couldn't be made anew"}
+        assert (status.left, status.older) == (1, 1)
+        assert status.seconds_left == pytest.approx(3 / status.cases_per_second)  # z, b, and a
+    status = find_status(tmp_path, cases)
+    assert (sorted(status.supervoxels), status.older, list(status.failed)) == (["a", "b", "new"], 0, ["c"])
+    with claimed(tmp_path, "z", run_began=now - 100):
+        assert find_status(tmp_path, cases).older == 0
+
+
+def test_half_a_case_that_is_done_now_is_not_made_anew(tmp_path: Path) -> None:
+    for case in ("whole", "half"):
+        make(tmp_path, case, 2, age=5000)
+    (tmp_path / "half.b2nd").unlink()
+    with claimed(tmp_path, "half", run_began=time.time() - 100):
+        status = find_status(tmp_path, ["whole", "half"])
+    assert (status.supervoxels, list(status.running), status.older) == ({"whole": 2}, ["half"], 0)
+
+
 def test_time_left_by_what_was_done_since_the_runs_began(tmp_path: Path) -> None:
     for number, age in enumerate((10, 50, 90, 5000)):  # the last one is older than the run
         make(tmp_path, f"case{number}", 1, age)
