@@ -115,6 +115,8 @@ def with_settings_of(model: StartModel, config: PromptTrainingConfig) -> tuple[P
     notes += [f"{name} of the start model has no place here and is left out" for name in model.left_over]
     if described.pad_mode != "constant":
         notes.append(f"nnInteractive pads this model's images with '{described.pad_mode}', the training with 0")
+    # The settings are written down, for going on from any folder.
+    taken["start_from"] = str(Path(str(config.start_from)).expanduser().absolute())
     return config.model_copy(update=taken | _schedule(config)), notes
 
 

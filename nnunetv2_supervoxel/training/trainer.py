@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import save_json
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
@@ -24,7 +23,6 @@ from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.config.loading import check_settings
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.start_model import StartModel, load_into
-from nnunetv2_supervoxel.export.trained_model import START_MODEL_FILE
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
@@ -35,11 +33,10 @@ from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
 from nnunetv2_supervoxel.training.further_datasets import open_further_dataset, remedy
 from nnunetv2_supervoxel.training.objectives.base import HEADS, Objective
 from nnunetv2_supervoxel.training.plans import check_configuration
+from nnunetv2_supervoxel.training.record import CONFIG_VARIABLE, compare_with_record, write_record
 from nnunetv2_supervoxel.training.sampling import Sampler, Scales, finest
 from nnunetv2_supervoxel.training.start import check_weights_are, open_start_model, with_settings_of
 from nnunetv2_supervoxel.training.warm_up import WarmUpPolyLR
-
-CONFIG_VARIABLE = "nnUNet_supervoxel_training_config"
 
 
 class SupervoxelTrainer(nnUNetTrainer):
@@ -167,9 +164,19 @@ class SupervoxelTrainer(nnUNetTrainer):
             self._forget_log()
             raise
         if self.local_rank == 0:
-            save_json(self.config.model_dump(mode="json"), os.path.join(self.output_folder, f"{self.config.name}.json"))
-            if self.start_model:
-                save_json(self.start_model.provenance, os.path.join(self.output_folder, START_MODEL_FILE))
+            start = self.start_model.provenance if self.start_model else None
+            write_record(Path(self.output_folder), self.config, start, begins=self.current_epoch == 0)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """As in nnU-Net, which calls this for ``--c`` and ``--val``. Settings that have changed since are logged.
+
+        Raises:
+            UserError: see `compare_with_record`.
+        """
+        named = bool(os.environ.get(CONFIG_VARIABLE))
+        for note in compare_with_record(Path(self.output_folder), self.config, named):
+            self.print_to_log_file(f"INFO: {note}")
+        super().load_checkpoint(filename_or_checkpoint)
 
     def _forget_log(self) -> None:
         """Remove nnU-Net's log, and the folders that were made for it, if nothing else is in them."""

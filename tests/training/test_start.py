@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 from nnInteractive.inference.inference_session import nnInteractiveInferenceSession
-from nnunetv2.run.run_training import get_trainer_from_args, run_training
+from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint, run_training
 
 from nnunetv2_supervoxel.config import PromptTrainingConfig
 from nnunetv2_supervoxel.errors import UserError
@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.prompts.encoding import add_interaction
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.point import point_at
 from nnunetv2_supervoxel.training.logger import PromptLogger
+from nnunetv2_supervoxel.training.record import CONFIG_VARIABLE
 from nnunetv2_supervoxel.training.start import with_settings_of
 
 CPU = torch.device("cpu")
@@ -175,6 +176,27 @@ def test_a_model_that_is_gone(make, settings):
     settings(start_from="/nowhere/model")
     with pytest.raises(UserError, match="/nowhere/model isn't a model folder"):
         make()
+
+
+def test_going_on_with_the_settings_that_the_training_left(make, settings, start_folder, monkeypatch, tmp_path):
+    """In a new shell, and in another folder than the one from which the start model was named."""
+    monkeypatch.chdir(start_folder.parent)
+    settings(start_from=start_folder.name, num_epochs=40)
+    first = make()
+    first.on_train_start()
+    first.save_checkpoint(str(Path(first.output_folder) / "checkpoint_latest.pth"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(CONFIG_VARIABLE)
+    with pytest.raises(UserError, match="start_from") as told:
+        maybe_load_checkpoint(make(), True, False)
+    for name in ("initial_lr", "warmup_epochs", "point_radius", "scribble_thickness", "interaction_decay"):
+        assert name in str(told.value)
+    monkeypatch.setenv(CONFIG_VARIABLE, str(Path(first.output_folder) / "prompt_training.json"))
+    again = make()
+    maybe_load_checkpoint(again, True, False)
+    assert again.config == first.config
+    assert again.start_network() is not None
+    assert "other settings than in" not in Path(again.log_file).read_text()
 
 
 def copy(folder, tmp_path):
