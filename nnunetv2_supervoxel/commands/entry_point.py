@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 
 from nnunetv2_supervoxel.errors import UserError
@@ -29,6 +30,15 @@ def entry_point_that_begins_anew(command: Command) -> Command:
     return _entry_point(command, "what was written stays, the same command does everything anew")
 
 
+@contextmanager
+def stops_with(outcome: str) -> Iterator[None]:
+    """Tell the user `outcome` if a signal ends what is in here; if it is empty, what `entry_point` says."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Stopped(_stopped(stop).signal, outcome) from stop
+
+
 def _entry_point(command: Command, after_a_stop: str) -> Command:
     """Turn a user's mistake into one line and exit code 1; Ctrl-C, SIGTERM and SIGUSR1 into one line and 128 + signal.
 
@@ -47,11 +57,15 @@ def _entry_point(command: Command, after_a_stop: str) -> Command:
             print(f"Error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as stop:
-            stop = stop if isinstance(stop, Stopped) else Stopped()
-            print(f"Stopped by {stop.signal.name}; {after_a_stop}.", file=sys.stderr)
-            return _end(128 + stop.signal, threads)
+            stopped = _stopped(stop)
+            print(f"Stopped by {stopped.signal.name}; {stopped.outcome or after_a_stop}.", file=sys.stderr)
+            return _end(128 + stopped.signal, threads)
 
     return run
+
+
+def _stopped(stop: KeyboardInterrupt) -> Stopped:
+    return stop if isinstance(stop, Stopped) else Stopped()
 
 
 def _end(code: int, threads: set[threading.Thread]) -> int:

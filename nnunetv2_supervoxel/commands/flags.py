@@ -10,6 +10,10 @@ from nnunetv2_supervoxel.config import GenerationConfig, find_config, load_confi
 from nnunetv2_supervoxel.files.aside import check_writable
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT
 
+STARTS_OVER = (
+    "what was finished is kept; the same command makes all anew, and without --overwrite the other old supervoxels stay"
+)
+
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
     """A parser whose help ends with an example."""
@@ -78,7 +82,9 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         help="several runs share a dataset, and each case is done once; a run on another machine that hasn't been "
         "heard of for so long is taken for dead (default: %(default)g)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="make existing supervoxels anew")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make existing supervoxels anew; a run that was stopped starts over"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE.csv", help="write a table: case, status, supervoxels, ...")
     parser.add_argument("--json-log", type=Path, metavar="FILE", help="add a line of JSON as soon as a case is done")
 

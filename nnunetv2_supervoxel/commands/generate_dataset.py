@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import entry_point, stops_with
 from nnunetv2_supervoxel.commands.flags import (
+    STARTS_OVER,
     add_config,
     add_plans_and_configuration,
     add_running,
@@ -36,6 +37,7 @@ def main() -> int:
         share = share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id)
         begin_run(share, arguments.overwrite, arguments.claim_timeout)
     with (
+        stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,
     ):

@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
-from nnunetv2_supervoxel.commands.flags import add_config, add_running, check_running, make_parser, read_config
+from nnunetv2_supervoxel.commands.entry_point import entry_point, stops_with
+from nnunetv2_supervoxel.commands.flags import (
+    STARTS_OVER,
+    add_config,
+    add_running,
+    check_running,
+    make_parser,
+    read_config,
+)
 from nnunetv2_supervoxel.commands.summary import RunSummary
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
 from nnunetv2_supervoxel.threads_and_heap import share_machine
@@ -29,6 +36,7 @@ def main() -> int:
     # What can't be written is reported before models are loaded.
     begin_run(share, arguments.overwrite, arguments.claim_timeout)
     with (
+        stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,
     ):

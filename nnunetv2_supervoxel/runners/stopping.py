@@ -20,11 +20,13 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         signal: which one.
+        outcome: what a user should know of what was done; empty: what holds for the command at all times.
     """
 
-    def __init__(self, signal: signal.Signals = signal.SIGINT) -> None:
-        super().__init__(signal)
+    def __init__(self, signal: signal.Signals = signal.SIGINT, outcome: str = "") -> None:
+        super().__init__(signal, outcome)
         self.signal = signal
+        self.outcome = outcome
 
     def __str__(self) -> str:
         return self.signal.name

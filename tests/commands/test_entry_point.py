@@ -14,6 +14,7 @@ from nnunetv2_supervoxel.commands.entry_point import (
     entry_point,
     entry_point_of_a_whole,
     entry_point_that_begins_anew,
+    stops_with,
 )
 from nnunetv2_supervoxel.runners.stopping import Stopped
 
@@ -57,6 +58,21 @@ def test_what_a_stopped_command_leaves_is_said(kind, words, capsys):
 
     assert command() == 143
     assert capsys.readouterr().err == f"Stopped by SIGTERM; {words}.\n"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stopped(signal.SIGINT)])
+def test_a_part_of_a_command_has_words_of_its_own(stop, capsys):
+    @entry_point
+    def command():
+        with stops_with(words):
+            raise stop
+
+    words = "it starts over"
+    assert command() == 130
+    assert capsys.readouterr().err == "Stopped by SIGINT; it starts over.\n"
+    words = ""
+    assert command() == 130
+    assert capsys.readouterr().err.endswith("; what was finished is kept, the same command goes on from there.\n")
 
 
 def test_anything_else_keeps_its_traceback():

@@ -13,7 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk  # noqa: N813
+
+from nnunetv2_supervoxel.commands.generate_folder import main
+from nnunetv2_supervoxel.runners import generate
+from nnunetv2_supervoxel.runners.stopping import Stopped
 
 Contents = Callable[..., dict[str, bytes]]
 
@@ -103,6 +108,24 @@ def test_preemption_keeps_what_is_done_and_says_so(tmp_path: Path, nnunet_folder
     assert 2 <= len(done) < cases
     assert f"{len(done)} cases: {len(done)} made" in printed
     assert sorted(os.listdir(output)) == [f"{case}{end}" for case in done for end in (".json", ".nrrd")]
+
+
+def test_what_is_said_of_a_run_that_overwrites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    (tmp_path / "scans").mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.float32)), str(tmp_path / "scans" / "a.nii.gz"))
+    (tmp_path / "slic.yaml").write_text("method: slic\n")
+    monkeypatch.setattr(generate, "generate_folder", stopped)
+    command = ["SuperVoxel_generate", "-i", str(tmp_path / "scans"), "-c", str(tmp_path / "slic.yaml")]
+    ends = {"": "the same command goes on from there.\n", "--overwrite": "the other old supervoxels stay.\n"}
+    for flag, end in ends.items():
+        monkeypatch.setattr(sys, "argv", [*command, *filter(None, [flag])])
+        assert main() == 143
+        assert capsys.readouterr().err.endswith(end)
 
 
 def test_a_claim_is_void_after_the_time_that_the_command_was_told(tmp_path: Path, nnunet_folders: dict) -> None:
