@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import dask
 import torch
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 
+from nnunetv2_supervoxel.checkpoints.registry import BUNDLED, OFFICIAL_CHECKPOINTS
 from nnunetv2_supervoxel.config import GenerationConfig
 from nnunetv2_supervoxel.errors import UserError, last_line
 from nnunetv2_supervoxel.files.aside import remove_leftovers
@@ -84,7 +86,8 @@ class DaskRunner(Runner):
             self._client.cancel(list(running), force=True)
 
     def _submit(self, case: Case, run: Run) -> Future:
-        return self._client.submit(_do, case, self.config.model_dump_json(), self._device, run, pure=False)
+        settings = with_absolute_checkpoints(self.config).model_dump_json()
+        return self._client.submit(_do, with_absolute_paths(case), settings, self._device, run, pure=False)
 
     def _report(self, case: Case, future: Future) -> CaseReport | None:
         """What a worker returned. Its errors are raised here, unless they are about this case."""
@@ -178,6 +181,20 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
         for target, timeout in targets.items():  # what workers had in hand when they were told to end
             remove_leftovers(target)
             remove_void_claims(target, timeout)
+
+
+def with_absolute_paths(case: Case) -> Case:
+    """The same case for a process that works in another folder."""
+    paths = {field.name: getattr(case, field.name) for field in fields(case)}
+    return replace(case, **{name: path.absolute() for name, path in paths.items() if isinstance(path, Path)})
+
+
+def with_absolute_checkpoints(config: GenerationConfig) -> GenerationConfig:
+    """The same settings for a process that works in another folder. Names of known checkpoints stay."""
+    named = {"sam1_checkpoint": config.sam1_checkpoint, "sam2_checkpoint": config.sam2_checkpoint}
+    names = {*OFFICIAL_CHECKPOINTS["sam"], *OFFICIAL_CHECKPOINTS["sam2"], BUNDLED}
+    paths = {key: Path(name).expanduser() for key, name in named.items() if name and name not in names}
+    return config.model_copy(update={key: str(path.absolute()) for key, path in paths.items()})
 
 
 def worker_device(device: str | None, worker_name: object, gpus: int) -> str | None:

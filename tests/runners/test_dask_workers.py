@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunetv2_supervoxel import GenerationConfig, UserError
 from nnunetv2_supervoxel.files.claims import CLAIMS, living_claims
 from nnunetv2_supervoxel.runners import dask_workers
-from nnunetv2_supervoxel.runners.cases import ImageCase, begin_run
+from nnunetv2_supervoxel.runners.cases import ImageCase, PreprocessedCase, begin_run
 from nnunetv2_supervoxel.runners.choice import chosen_runner
 
 NAMES = [f"case_{number}" for number in range(6)]
@@ -97,8 +99,8 @@ def test_two_workers_make_the_same_bytes_as_one_process(scans: Path) -> None:
 
 
 @pytest.fixture
-def cluster(scans: Path) -> Iterator[str]:
-    """A scheduler and two workers, as people start them; the scheduler's file."""
+def cluster(scans: Path, tmp_path: Path) -> Iterator[str]:
+    """A scheduler and two workers, as people start them, in a folder of their own; the scheduler's file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     file = scans / "scheduler.json"
     scheduler = [
@@ -112,7 +114,7 @@ def cluster(scans: Path) -> Iterator[str]:
         ":0",
     ]
     worker = [str(BIN / "dask"), "worker", "--scheduler-file", str(file), "--nthreads", "1", "--memory-limit", "0"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": scans}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
     processes = [subprocess.Popen(scheduler, **quiet)]
     wait_for(file.is_file)
     processes += [subprocess.Popen([*worker, "--name", f"w-{number}"], **quiet) for number in range(2)]
@@ -217,6 +219,22 @@ def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match="pip install 'nnunetv2-supervoxel"), chosen_runner(SLIC, "cpu", num_gpus=2):
         pass
+
+
+def test_paths_are_the_same_ones_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if $nnUNet_preprocessed is relative."""
+    monkeypatch.chdir(tmp_path)
+    shared = {"name": "a", "channels": (0,), "target": Path("out")}
+    image = ImageCase(**shared, path=Path("scans/../a.nii.gz"))
+    sent = dask_workers.with_absolute_paths(image)
+    assert sent == replace(image, target=tmp_path / "out", path=tmp_path / "scans/../a.nii.gz")
+    how = {"dataset_class": nnUNetDatasetBlosc2, "spacing": (3.0, 1.0, 1.0), "own_spacing": None, "normalised": None}
+    case = PreprocessedCase(**shared, **how, folder=Path("pre"))
+    assert dask_workers.with_absolute_paths(case) == replace(case, target=tmp_path / "out", folder=tmp_path / "pre")
+    (tmp_path / "large").touch()  # the name means what it did
+    for given, expected in {"vit_b": "vit_b", "bundled": "bundled", "own.pth": str(tmp_path / "own.pth")}.items():
+        config = dask_workers.with_absolute_checkpoints(GenerationConfig(sam1_checkpoint=given))
+        assert (config.sam1_checkpoint, config.sam2_checkpoint) == (expected, "large")
 
 
 @pytest.mark.parametrize(
