@@ -54,7 +54,7 @@ class Sample:
         voxels: how many of the voxels to be learned are left after augmentation.
     """
 
-    content: dict[str, Scales | str]
+    content: dict[str, Scales | str | int]
     voxels: int
 
 

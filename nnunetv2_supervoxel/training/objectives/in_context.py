@@ -12,7 +12,7 @@ stage, all that is learned lies in nnU-Net's network.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class TwoViewsSampler(Sampler):
         images, masks = zip(*views, strict=True)
         voxels = min(int(np.count_nonzero(finest(part).numpy() > 0)) for part in masks)
         content = {"data": stacked(images), self.name: stacked(masks), "keys": place.case.name}
-        return Sample(content, voxels)
+        return Sample(content | {"datasets": place.dataset}, voxels)
 
     def _beside(self, place: Place) -> list[tuple[int, int]]:
         """Bounds of the other view."""
@@ -147,20 +147,25 @@ def prototypes_of(features: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Te
     return F.normalize(sums, dim=2), inside.any(dim=2)
 
 
-def with_negatives(prototypes: torch.Tensor, known: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def with_negatives(
+    prototypes: torch.Tensor, known: torch.Tensor, count: int, cases: Sequence[Hashable]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Every image's prototypes, followed by `count` of the images after it in the batch; and which of them are known.
 
     Args:
         prototypes: (b, k, c).
         known: boolean (b, k).
-        count: fewer are added if other images have fewer.
+        count: fewer are known if images of other cases have fewer.
+        cases: b; what an image shows of its own case may be in its query, too.
     """
     images = len(prototypes)
-    others = [(torch.arange(images, device=known.device) + step) % images for step in range(1, images)]
+    order = torch.arange(images, device=known.device)
+    others = [(order + step) % images for step in range(1, images)]
     if not others or not count:
         return prototypes, known
+    elsewhere = torch.tensor([[one != other for other in cases] for one in cases], device=known.device)
     foreign = torch.cat([prototypes[other] for other in others], dim=1)
-    there = torch.cat([known[other] for other in others], dim=1)
+    there = torch.cat([known[other] & elsewhere[order, other][:, None] for other in others], dim=1)
     first = (~there).int().argsort(dim=1, stable=True)[:, :count]  # known ones first
     foreign = foreign.gather(1, first[..., None].expand(-1, -1, foreign.shape[2]))
     return torch.cat([prototypes, foreign], dim=1), torch.cat([known, there.gather(1, first)], dim=1)
@@ -203,7 +208,8 @@ class InContext(Objective):
         with outputs_of(network.decoder.stages) as features:
 
             def loss(_: Scales, masks: Scales) -> torch.Tensor:
-                return self._loss(features, masks)[0] + zero_of(network.parameters())  # its own outputs learn nothing
+                found = self._loss(features, masks, _cases(batch))[0]
+                return found + zero_of(network.parameters())  # its own outputs learn nothing
 
             return self.trainer.step(self._input(batch), self._both_views(batch), loss)
 
@@ -213,7 +219,7 @@ class InContext(Objective):
             self.trainer.forward(self._input(batch))
         masks = to_device(self._both_views(batch), self.trainer.device)
         with self.trainer.autocast(), torch.no_grad():
-            loss, logits, target, known = self._loss(features, masks)
+            loss, logits, target, known = self._loss(features, masks, _cases(batch))
         count = self.settings.masks
         own = known[:, :count].reshape(len(known), count, *[1] * (target.ndim - 2))
         said, true = (logits[:, :count] > 0) & own, target[:, :count] & own
@@ -228,18 +234,19 @@ class InContext(Objective):
         return [scale.flatten(0, 1) for scale in masks] if isinstance(masks, list) else masks.flatten(0, 1)
 
     def _loss(
-        self, features: Sequence[torch.Tensor], masks: Scales
+        self, features: Sequence[torch.Tensor], masks: Scales, cases: Sequence[Hashable]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The weighted loss of all scales; and logits, targets and known masks at the finest one.
 
         Args:
             features: of the decoder's stages, coarsest first, each (2 b, c, *space).
             masks: (2 b, k, *space) at every scale, finest first.
+            cases: b, of which case each sample is.
         """
         heads = list(self.trainer.bare_network.objective_heads.seg_layers)[::-1]
         scales = masks if isinstance(masks, list) else [masks]
         parts = [
-            self._at_one_scale(head, feature, scale > 0)
+            self._at_one_scale(head, feature, scale > 0, cases)
             for head, feature, scale in zip(heads, list(features)[::-1], scales, strict=False)
         ]
         weights = [0.5**number for number in range(len(parts))]
@@ -248,13 +255,20 @@ class InContext(Objective):
         return total, *parts[0][1:]
 
     def _at_one_scale(
-        self, head: _PrototypeHead, stage: torch.Tensor, masks: torch.Tensor
+        self, head: _PrototypeHead, stage: torch.Tensor, masks: torch.Tensor, cases: Sequence[Hashable]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         features = head.features(stage).unflatten(0, (-1, 2))
         masks = masks.unflatten(0, (-1, 2))
-        prototypes, known = prototypes_of(features[:, REFERENCE], masks[:, REFERENCE])
-        prototypes, known = with_negatives(prototypes, known, self.settings.negatives)
-        logits = head.logits(features[:, QUERY], prototypes)
-        target = torch.zeros_like(logits, dtype=torch.bool)
-        target[:, : masks.shape[2]] = masks[:, QUERY]
-        return masks_loss(logits, target, known), logits, target, known
+        # A sum over the voxels of a large mask is more than half precision can hold.
+        with torch.autocast(stage.device.type, enabled=False):
+            prototypes, known = prototypes_of(features[:, REFERENCE], masks[:, REFERENCE])
+            prototypes, known = with_negatives(prototypes, known, self.settings.negatives, cases)
+            logits = head.logits(features[:, QUERY], prototypes)
+            target = torch.zeros_like(logits, dtype=torch.bool)
+            target[:, : masks.shape[2]] = masks[:, QUERY]
+            return masks_loss(logits, target, known), logits, target, known
+
+
+def _cases(batch: dict) -> list[tuple[int, str]]:
+    """Dataset and case of every sample."""
+    return list(zip(batch["datasets"], batch["keys"], strict=True))

@@ -1,11 +1,21 @@
 """Finding in one view what is shown in another: prototypes, the loss, and steps of SupervoxelPretrainTrainer."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from nnunetv2_supervoxel.training.features import outputs_of
-from nnunetv2_supervoxel.training.objectives.in_context import masks_loss, prototypes_of, with_negatives
+from nnunetv2_supervoxel.training.objectives.in_context import (
+    InContext,
+    InContextSettings,
+    PrototypeHeads,
+    _cases,
+    masks_loss,
+    prototypes_of,
+    with_negatives,
+)
 
 TRAINER = "SupervoxelPretrainTrainer"
 
@@ -24,11 +34,50 @@ def test_a_prototype_is_the_mean_feature_of_a_mask():
 def test_negatives_are_known_masks_of_the_other_images():
     prototypes = torch.arange(6.0).reshape(3, 2, 1)
     known = torch.tensor([[True, True], [False, True], [True, False]])
-    found, there = with_negatives(prototypes, known, 2)
+    found, there = with_negatives(prototypes, known, 2, "abc")
     assert found[..., 0].tolist() == [[0, 1, 3, 4], [2, 3, 4, 0], [4, 5, 0, 1]]
     assert there.tolist() == [[True] * 4, [False, True, True, True], [True, False, True, True]]
-    assert torch.equal(with_negatives(prototypes, known, 0)[0], prototypes)
-    assert torch.equal(with_negatives(prototypes[:1], known[:1], 2)[0], prototypes[:1])  # a batch of one has no others
+    assert torch.equal(with_negatives(prototypes, known, 0, "abc")[0], prototypes)
+    alone = prototypes[:1]  # a batch of one has no others
+    assert torch.equal(with_negatives(alone, known[:1], 2, "a")[0], alone)
+
+
+def test_negatives_are_of_other_cases():
+    """Two patches of one case may overlap."""
+    prototypes = torch.arange(6.0).reshape(3, 2, 1)
+    found, there = with_negatives(prototypes, torch.ones(3, 2, dtype=torch.bool), 3, [(0, "a"), (0, "b"), (0, "a")])
+    assert found[there].tolist() == [[0], [1], [2], [3], [2], [3], [4], [5], [0], [4], [5], [2], [3]]
+    _, there = with_negatives(prototypes, torch.ones(3, 2, dtype=torch.bool), 3, [(0, "a"), (1, "a"), (2, "a")])
+    assert there.all()  # of other datasets
+
+
+def test_a_step_takes_no_negatives_of_its_own_case(make_trainer, pretraining):
+    pretraining(objective="in_context", augmentation="none", batch_size=2)
+    trainer = make_trainer(TRAINER)
+    batch = next(trainer.get_dataloaders()[0])
+    assert batch["datasets"] == [0, 0]
+    trainer.network.eval()
+    other = dict(batch, keys=["case0", "case1"])
+    same = dict(batch, keys=["case0", "case0"])
+    losses = [float(trainer.validation_step(one)["loss"]) for one in (other, same)]
+    assert losses[0] != losses[1]
+    trainer.objective.settings = trainer.objective.settings.model_copy(update={"negatives": 0})
+    assert float(trainer.validation_step(other)["loss"]) == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # of autocast, where a CPU has no float16
+def test_large_masks_in_half_precision():
+    torch.manual_seed(0)
+    head = PrototypeHeads(SimpleNamespace(seg_layers=[torch.nn.Conv3d(3, 2, 1)])).seg_layers[0]
+    stage = torch.ones(2, 3, 64, 64, 128) + 0.1 * torch.randn(2, 3, 64, 64, 128)
+    masks = torch.zeros(2, 2, 64, 64, 128, dtype=torch.bool)
+    masks[:, 0], masks[:, 1, :5] = True, True
+    objective = InContext(None, InContextSettings())
+    with torch.no_grad():
+        exact = float(objective._at_one_scale(head, stage, masks, ["a"])[0])
+        with torch.autocast("cpu", torch.float16):
+            half = float(objective._at_one_scale(head, stage, masks, ["a"])[0])
+    assert half == pytest.approx(exact, abs=1e-3)
 
 
 def test_the_loss_counts_what_the_reference_shows_and_nothing_else():
@@ -106,7 +155,7 @@ def test_all_scales_learn(make_trainer, pretraining):
     network = trainer.bare_network
     with outputs_of(network.decoder.stages) as features:
         network(trainer.objective._input(batch))
-        loss, *_ = trainer.objective._loss(features, trainer.objective._both_views(batch))
+        loss, *_ = trainer.objective._loss(features, trainer.objective._both_views(batch), _cases(batch))
     loss.backward()
     learned = [head.project.weight.grad is not None for head in network.objective_heads.seg_layers]
     assert np.count_nonzero(learned) == scales
