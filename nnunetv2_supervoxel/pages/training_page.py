@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from nnunetv2_supervoxel.pages.object_pictures import COLOURS
 from nnunetv2_supervoxel.pages.pictures import data_uri
 from nnunetv2_supervoxel.pages.plots import curves
 from nnunetv2_supervoxel.pages.rendering import write_page
+
+Entry = TypeVar("Entry")
 
 EXTREMES = 6  # how many of the best and of the worst objects are shown
 _SIZES = ("small", "medium", "large")
@@ -26,23 +28,35 @@ def write_training_page(
         path: of the HTML file.
         title: what was trained.
         summary: of `evaluation.summarise`, perhaps with that of the model that the training started from as "start".
-        pictures: by case, one for each object, in their order in the summary.
+        pictures: by case, one for each object, in their order in the summary. Those of the `extremes` are shown, and
+            others may be empty.
 
     Raises:
         NotWritableError: there is no room in the folder, or writing isn't allowed.
     """
     objects = _objects(summary, pictures)
-    ranked = sorted(objects, key=lambda one: one["dice"][-1])
-    worst = ranked[:EXTREMES]
+    worst, best = extremes(objects, lambda one: one["dice"][-1])
     content = {
         "title": title,
         "summary": summary,
         "plots": _plots(summary, objects),
-        "groups": {"Worst": worst, "Best": [one for one in ranked[::-1] if one not in worst][:EXTREMES]},
+        "groups": {"Worst": worst, "Best": best},
         "objects": objects,
         "colours": {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in COLOURS.items()},
     }
     write_page(path, "training.html", content)
+
+
+def extremes(objects: Sequence[Entry], dice: Callable[[Entry], float]) -> tuple[list[Entry], list[Entry]]:
+    """The objects whose pictures are shown: the worst, and the best of the others, each list from its end inwards.
+
+    Args:
+        objects: in the order of the summary, by which those of equal Dice are told apart. Whatever isn't among the
+            extremes of a part of them isn't among those of all.
+        dice: an object's, after the last interaction.
+    """
+    ranked = sorted(objects, key=dice)
+    return ranked[:EXTREMES], ranked[EXTREMES:][::-1][:EXTREMES]
 
 
 def _objects(summary: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]]) -> list[dict[str, Any]]:

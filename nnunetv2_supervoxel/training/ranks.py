@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from torch import distributed as dist
 
+Entry = TypeVar("Entry")
 
-def share_of_rank(entries: Sequence) -> Sequence:
-    """This process's share of the entries."""
-    return entries[dist.get_rank() :: dist.get_world_size()] if _several() else entries
+MEET_EVERY = 5  # entries; NCCL ends a training in which one process waits for another for 10 minutes
 
 
-def gathered(entries: list) -> list:
+def share_of_rank(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """This process's share of the entries. Every few entries, as long as all have some, processes wait for each other.
+
+    All of them must take all entries of their share.
+    """
+    if not _several():
+        yield from entries
+        return
+    everyone_has = len(entries) // dist.get_world_size()
+    for number, entry in enumerate(entries[dist.get_rank() :: dist.get_world_size()], 1):
+        yield entry
+        if number % MEET_EVERY == 0 and number <= everyone_has:
+            dist.barrier()
+
+
+def gathered(entries: list[Entry]) -> list[Entry]:
     """The entries of all processes."""
     if not _several():
         return entries

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_supervoxel.pages import training_page
-from nnunetv2_supervoxel.pages.training_page import write_training_page
+from nnunetv2_supervoxel.pages.training_page import extremes, write_training_page
 from nnunetv2_supervoxel.training.evaluation import ObjectResult, summarise
 
 NAMES = ("<case 0>", "case1")
@@ -57,6 +57,22 @@ def test_best_and_worst_objects_have_their_own_pictures(tmp_path: Path) -> None:
     assert text.count("<tr data-findings") == 20
     assert "&lt;case 0&gt;" in text
     assert "<case 0>" not in text
+
+
+def test_extremes_of_parts_hold_those_of_all() -> None:
+    """So pictures of other objects can be forgotten early, also where many objects are equally good."""
+    dice = [0.5] * 9 + [0.0] * 8 + [0.9] * 3 + [1.0] * 7
+    objects = list(enumerate(np.random.default_rng(0).permutation(dice)))
+    worst, best = extremes(objects, lambda one: one[1])
+    assert [one[1] for one in worst] == [0.0] * 6
+    assert [one[1] for one in best] == [1.0] * 6
+    seen: list = []
+    for start in range(0, len(objects), 5):
+        worst_so_far, best_so_far = extremes([*seen, *objects[start : start + 5]], lambda one: one[1])
+        seen = sorted([*worst_so_far, *best_so_far])
+    assert extremes(seen, lambda one: one[1]) == (worst, best)
+    few = [(0, 0.5), (1, 0.1), (2, 0.7), (3, 0.2), (4, 0.3), (5, 0.4), (6, 0.6)]
+    assert extremes(few, lambda one: one[1])[1] == [(2, 0.7)]
 
 
 def test_curves_by_type_and_size(tmp_path: Path, shown: list[dict]) -> None:

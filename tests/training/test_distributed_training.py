@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from nnunetv2.run.run_training import find_free_network_port, get_trainer_from_args
 from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.training.dataset import PromptDataset
 
 
 def _worker(rank, port, results, name):
@@ -35,13 +39,25 @@ def _worker(rank, port, results, name):
     outputs = [trainer.validation_step(next(validation)) for _ in range(2)]
     own = [entry[2] for output in outputs for entry in output.get("prompts", [])]
     trainer.on_validation_epoch_end(outputs)
-    trainer.perform_actual_validation()
+    with mock.patch.object(PromptDataset, "open_case", _failing(PromptDataset.open_case)):
+        trainer.perform_actual_validation()
     torch.save(
         {"weights": weights, "batch_size": trainer.batch_size, "own": own, "log": trainer.logger.get_checkpoint()},
         results / f"rank{rank}.pt",
     )
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _failing(opened):
+    """`PromptDataset.open_case` where a case of the second process can't be read."""
+
+    def open_case(dataset, case):
+        if case == "case3":
+            raise UserError("case3 is broken")
+        return opened(dataset, case)
+
+    return open_case
 
 
 def train_in_two_processes(folder, name):
@@ -66,4 +82,6 @@ def test_two_processes_train_one_network(prompt_training, tmp_path):
         np.testing.assert_allclose(rank["log"]["dice_last_prompt"], [np.mean(one["own"] + two["own"])])
     summary = json.loads(next(results.glob("*/fold_all/validation/summary.json")).read_text())
     assert list(summary["cases"]) == [f"case{number}" for number in range(4)]
-    assert all(summary["cases"].values())
+    assert [case for case, objects in summary["cases"].items() if not objects] == ["case3"]
+    log = "".join(path.read_text() for path in results.glob("*/fold_all/training_log_*.txt"))
+    assert log.count("WARNING: case3 is left out of the validation: case3 is broken") == 1

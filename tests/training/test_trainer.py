@@ -137,6 +137,21 @@ def test_one_bad_case_does_not_end_the_validation(prompt_training, make_trainer,
     assert "case2 is left out of the validation: case2 is broken" in log_of(fold)
 
 
+def test_the_validation_keeps_the_pictures_that_are_shown(make_trainer, prompt_training):
+    """Each object's picture is 20 kB, and all of them would go from process to process."""
+    prompt_training(validation_objects_per_case=2, validation_interactions=1)
+    objective = make_trainer().objective
+    dataset = objective.trainer.open_validation_dataset()
+
+    def nothing(data):
+        return torch.stack([torch.ones_like(data[:, 0]), torch.zeros_like(data[:, 0])], dim=1)
+
+    results = objective._results(dataset, nothing, lambda *_: b"picture")
+    objects = [one for case in results.values() for one in case]
+    assert len(objects) > 12
+    assert [bool(one.picture) for one in objects] == [True] * 6 + [False] * (len(objects) - 12) + [True] * 6
+
+
 @pytest.mark.parametrize(
     ("name", "epochs"), [("_1epoch", 1), ("_5epochs", 5), ("_100epochs", 100), ("_500epochs", 500)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2_supervoxel.config import InteractionKind, PromptTrainingConfig
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.pages.object_pictures import object_picture
-from nnunetv2_supervoxel.pages.training_page import write_training_page
+from nnunetv2_supervoxel.pages.training_page import extremes, write_training_page
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
 from nnunetv2_supervoxel.training.evaluation import (
@@ -35,6 +36,15 @@ from nnunetv2_supervoxel.training.sampling import Sampler, finest, to_device
 
 if TYPE_CHECKING:
     from nnunetv2_supervoxel.training.trainer import SupervoxelTrainer
+
+
+@dataclass(frozen=True)
+class _Validated:
+    """A case of the final validation: its objects, or why there are none."""
+
+    name: str
+    objects: list[ObjectResult]
+    problem: str = ""
 
 
 class Prompting(Objective):
@@ -167,14 +177,18 @@ class Prompting(Objective):
         Raises:
             UserError: no case could be validated.
         """
-        results = {}
+        validated: list[_Validated] = []
         for name in share_of_rank(dataset.identifiers):
-            results[name] = self._evaluate(dataset, name, predict, draw)
-            self.trainer.print_to_log_file(f"validated {name}: {len(results[name])} objects")
-        results = dict(sorted(gathered(list(results.items()))))
-        if not any(results.values()):
+            validated.append(self._evaluate(dataset, name, predict, draw))
+            _forget_unseen_pictures(validated)
+            self.trainer.print_to_log_file(f"validated {name}: {len(validated[-1].objects)} objects")
+        validated = sorted(gathered(validated), key=lambda case: case.name)
+        for case in validated:
+            if case.problem:
+                self.trainer.print_to_log_file(f"WARNING: {case.name} is left out of the validation: {case.problem}")
+        if not any(case.objects for case in validated):
             raise UserError("Not one case could be validated; the log says why.")
-        return results
+        return {case.name: case.objects for case in validated}
 
     def _summary(self, results: dict[str, list[ObjectResult]]) -> dict:
         labels = self.trainer.dataset_json["labels"].items()
@@ -187,10 +201,10 @@ class Prompting(Objective):
         spacing = self.trainer.configuration_manager.spacing
         return object_picture(image, target, rounds.prediction(0), prompts, spacing)
 
-    def _evaluate(self, dataset: PromptDataset, name: str, predict: Predict, draw: Draw | None) -> list[ObjectResult]:
-        """A case's results. If it can't be read, there are none, and the log says why."""
+    def _evaluate(self, dataset: PromptDataset, name: str, predict: Predict, draw: Draw | None) -> _Validated:
+        """A case's results. If it can't be read, there are none."""
         try:
-            return evaluate_case(
+            objects = evaluate_case(
                 dataset.open_case(name),
                 predict,
                 self.user,
@@ -203,8 +217,8 @@ class Prompting(Objective):
         except torch.cuda.OutOfMemoryError:
             raise
         except (UserError, RuntimeError, ValueError, OSError) as error:
-            self.trainer.print_to_log_file(f"WARNING: {name} is left out of the validation: {error}")
-            return []
+            return _Validated(name, [], str(error))
+        return _Validated(name, objects)
 
     def _report(self, summary: dict, pictures: dict[str, list[bytes]]) -> None:
         folder = Path(self.trainer.output_folder) / "validation"
@@ -221,3 +235,13 @@ class Prompting(Objective):
         for line in gains(summary) if "start" in summary else ():
             self.trainer.print_to_log_file(f"Dice of the start model -> now, {line}")
         self.trainer.print_to_log_file(f"Validation complete: {folder / 'summary.json'}")
+
+
+def _forget_unseen_pictures(validated: Sequence[_Validated]) -> None:
+    """Keep the pictures that the page may show: there are thousands of objects in a large validation."""
+    drawn = [one for case in sorted(validated, key=lambda case: case.name) for one in case.objects if one.picture]
+    worst, best = extremes(drawn, lambda one: one.dice[-1])
+    shown = {id(one) for one in (*worst, *best)}
+    for one in drawn:
+        if id(one) not in shown:
+            one.picture = b""
