@@ -111,9 +111,11 @@ class RunSummary:
                 "are; --overwrite makes them anew.",
                 file=sys.stderr,
             )
+        several = len({report.dataset for report in reports}) > 1
         for report in reports:
             if report.status == "failed":
-                print(f"  {report.case}: {report.message}", file=sys.stderr)
+                case = f"{report.dataset}, {report.case}" if several else report.case
+                print(f"  {case}: {report.message}", file=sys.stderr)
         if self._table:
             _write_table(reports, self._table)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from nnunetv2_supervoxel.config import GenerationConfig
@@ -31,7 +32,7 @@ class Runner(ABC):
         Args:
             cases: in their order.
             run: how they are done.
-            title: of the progress bar.
+            title: of the progress bar, and in the reports: name of the dataset or folder.
             tell: gets each report as soon as it is there, so that those of a run that is ended early aren't lost.
 
         Returns:
@@ -46,12 +47,13 @@ class RunProgress:
     """The reports of a run, as they come in: passed on, counted on a progress bar, and problems printed above it.
 
     Args:
-        title: of the bar.
+        title: of the bar, and in the reports: name of the dataset or folder.
         cases: all of them.
         tell: gets each report.
     """
 
     def __init__(self, title: str, cases: Sequence[Case], tell: Tell | None) -> None:
+        self._title = title
         self._cases = cases
         self._tell = tell
         self._reports: dict[str, CaseReport] = {}
@@ -78,6 +80,7 @@ class RunProgress:
 
     def add(self, report: CaseReport) -> None:
         """A case is through."""
+        report = replace(report, dataset=self._title)
         self._reports[report.case] = report
         self._supervoxels += report.supervoxels
         self._failed += report.status == "failed"

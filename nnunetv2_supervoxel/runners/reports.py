@@ -37,6 +37,7 @@ class CaseReport:
         seconds: time spent now.
         message: why it failed or is empty, and anything odd; one sentence, or nothing.
         differing: names of the settings that are other ones now than when the case was made.
+        dataset: name of the dataset or folder that it is of.
     """
 
     case: str
@@ -46,6 +47,7 @@ class CaseReport:
     seconds: float = 0.0
     message: str = ""
     differing: tuple[str, ...] = ()
+    dataset: str = ""
 
 
 def report_made(case: str, supervoxels: SupervoxelSet, seconds: float) -> CaseReport:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
 
-from nnunetv2_supervoxel.commands.summary import Tally
+from nnunetv2_supervoxel import CaseReport
+from nnunetv2_supervoxel.commands.summary import RunSummary, Tally
 from nnunetv2_supervoxel.errors import NotWritableError, UserError
 from nnunetv2_supervoxel.runners.stopping import Stopped
 
@@ -38,3 +41,23 @@ def test_a_mistake_at_the_beginning_has_nothing_to_count(capsys: pytest.CaptureF
     with pytest.raises(UserError), tally():
         raise UserError("no folder")
     assert capsys.readouterr() == ("", "")
+
+
+def test_cases_of_several_datasets_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, log = tmp_path / "table.csv", tmp_path / "log.jsonl"
+    with RunSummary(table, log) as summary:
+        summary.add(CaseReport("a", "failed", message="it is damaged.", dataset="Dataset004_Liver"))
+        summary.add(CaseReport("a", "made", 3, dataset="Dataset005_Prostate"))
+    assert summary.exit_code == 1
+    assert capsys.readouterr().err == "  Dataset004_Liver, a: it is damaged.\n"
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for found in (rows, lines):
+        assert [(row["dataset"], row["case"], row["status"]) for row in found] == [
+            ("Dataset004_Liver", "a", "failed"),
+            ("Dataset005_Prostate", "a", "made"),
+        ]
+    with RunSummary(None, None) as summary:
+        summary.add(CaseReport("a", "failed", message="it is damaged.", dataset="Dataset004_Liver"))
+    assert capsys.readouterr().err == "  a: it is damaged.\n"

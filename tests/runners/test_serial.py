@@ -44,6 +44,7 @@ def test_every_case_has_a_report_in_the_cases_order(tmp_path: Path, capsys: pyte
     cases = folder_cases(tmp_path, tmp_path / "out", GenerationConfig())
     reports = SerialRunner(Stumbling()).run(cases, begin_run(cases), "scans")
     assert [(report.case, report.status) for report in reports] == [("a", "made"), ("b", "failed"), ("c", "made")]
+    assert {report.dataset for report in reports} == {"scans"}
     assert "doesn't fit into memory" in reports[1].message
     said = capsys.readouterr()
     assert said.out.startswith("b: failed: it doesn't fit")
