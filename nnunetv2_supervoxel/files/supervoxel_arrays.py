@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 import blosc2
 import numpy as np
@@ -20,6 +24,8 @@ from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 
 # Supervoxels are small. With small chunks, most chunks hold only zeros, which cost no space and no time.
 _MAX_CHUNK_BYTES = 512 * 1024
+_NIFTI_HEADER = 352  # bytes
+_NIFTI_SIZES = 42  # where x, y and z stand in it
 
 
 def open_array(path: Path) -> blosc2.NDArray:
@@ -75,15 +81,46 @@ def write_array(path: Path, supervoxels: SupervoxelSet, patch_size: Sequence[int
 
 
 def write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:
-    """Write a 4D image (x, y, z, n) with the geometry of the input, or SimpleITK's default without a header."""
-    image = sitk.GetImageFromArray(supervoxels.to_array(), isVector=False)
+    """Write a 4D image (x, y, z, n) with the geometry of the input, or SimpleITK's default without a header.
+
+    As NIfTI, one supervoxel is in memory at a time; in other formats all are.
+    """
+    if path.name.endswith((".nii", ".nii.gz")):
+        _write_nifti(path, supervoxels, header)
+    else:
+        write_sitk(_image(supervoxels.to_array(), header), path)
+
+
+def _image(array: np.ndarray, header: Header | None) -> sitk.Image:
+    image = sitk.GetImageFromArray(array, isVector=False)
     if header is not None:
         direction = np.eye(4)
         direction[:3, :3] = np.reshape(header.direction, (3, 3))
         image.SetSpacing((*header.spacing, 1.0))
         image.SetOrigin((*header.origin, 0.0))
         image.SetDirection(direction.ravel().tolist())
-    write_sitk(image, path)
+    return image
+
+
+def _write_nifti(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:
+    """The header is that of an image with as many volumes, but few voxels in each; only their numbers differ."""
+    few = path.with_name(".few_voxels.nii")
+    sizes = [min(size, 2) for size in supervoxels.shape]
+    write_sitk(_image(np.zeros((len(supervoxels), *sizes), np.uint8), header), few)
+    start = bytearray(few.read_bytes()[:_NIFTI_HEADER])
+    few.unlink()
+    struct.pack_into("=3h", start, _NIFTI_SIZES, *supervoxels.shape[::-1])
+    with open(path, "wb") as file, _gzipped(file) if path.suffix == ".gz" else nullcontext(file) as target:
+        target.write(start)
+        for supervoxel in supervoxels.supervoxels:
+            volume = np.zeros(supervoxels.shape, np.uint8)
+            volume[supervoxel.slices] = supervoxel.mask
+            target.write(volume)
+
+
+def _gzipped(file: IO[bytes]) -> gzip.GzipFile:
+    """Without name and date, so that the same voxels give the same bytes."""
+    return gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
 
 
 def _occupied_chunks(array: blosc2.NDArray) -> np.ndarray:
