@@ -138,7 +138,7 @@ def evaluate(
     prompts = model.prompts
     user = SimulatedUser(prompts.interactions, prompts.point_radius, prompts.scribble_thickness)
     results = {(result["source"], result["key"], tuple(result["centre"])): result for result in validated}
-    for found in (*supervoxel_objects(case, model.prompts), *label_objects(case, model.prompts, None)):
+    for found in (*supervoxel_objects(case, model.prompts), *label_objects(case, model.prompts)):
         result = results.get((found.source, found.key, found.centre))
         if result:
             bounds = patch_bounds(found.centre, case.shape, patch_size, patch_size)

@@ -80,7 +80,8 @@ class PromptDataLoader(DataLoader):
 
         Returns:
             What the sampler makes. For `Sampler` itself: data, float32 tensor (b, c, z, y, x); target, int16 tensor
-            (b, 1, z, y, x) of 0 and 1, or a list of them for deep supervision, finest first; keys, case identifiers.
+            (b, 1, z, y, x) of 0, 1 and `UNKNOWN`, or a list of them for deep supervision, finest first; keys, case
+            identifiers.
 
         Raises:
             UserError: no case can be read any more, or no object has a voxel in its patch.
@@ -126,7 +127,7 @@ class PromptDataLoader(DataLoader):
             shift = rng.uniform(-self.max_shift, self.max_shift, 3) * self.final_patch_size
             middle = [index + int(offset) for index, offset in zip(drawn.centre, shift, strict=True)]
             bounds = patch_bounds(middle, case.shape, self.patch_size, self.final_patch_size)
-            return Place(which, case, bounds, case.target_patch(drawn, bounds), self.final_patch_size, rng)
+            return Place(which, case, drawn, bounds, case.target_patch(drawn, bounds), self.final_patch_size, rng)
         except Exception as error:  # one bad case must not end a training of a week
             self._avoid(which, name, error)
             return None

@@ -18,6 +18,7 @@ from nnunetv2_supervoxel.files.supervoxel_files import list_cases, open_array, r
 LabelUse = Literal["never", "instead", "also"]
 Key = int | tuple[int, ...]  # a supervoxel's number from 1, a label, or the labels of a region
 Locations = Mapping[Any, np.ndarray]  # class locations by `Key`: rows (k, 4) of (channel, z, y, x)
+UNKNOWN = int(np.iinfo(np.int16).max)  # in targets, where it isn't known what is there
 Bounds = Sequence[tuple[int, int]]  # per axis (z, y, x): first voxel, one past the last; may reach beyond the volume
 
 
@@ -47,6 +48,7 @@ class PromptCase:
         supervoxels: (n, z, y, x), uint8 0/1, indexed lazily; n is 0 for a case that has none.
         supervoxel_locations: {1: rows, ..., n: rows}, rows integer (k, 4) of (channel, z, y, x).
         label_locations: the same for real labels, as nnU-Net's preprocessing wrote it.
+        ignore_label: the label that says "unknown"; None: there is none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class PromptCase:
     supervoxels: Any
     supervoxel_locations: dict[int, np.ndarray]
     label_locations: Locations
+    ignore_label: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,6 +93,13 @@ class PromptCase:
         centre = tuple(index - low for index, (low, _) in zip(drawn.centre, bounds, strict=True))
         return (components == components[centre]) & labels
 
+    def with_unknown(self, target: np.ndarray, source: Literal["supervoxel", "label"], bounds: Bounds) -> np.ndarray:
+        """int16 (*patch): an object's boolean target, and `UNKNOWN` where labels don't say whether they go on."""
+        marked = target.astype(np.int16)
+        if source == "label" and self.ignore_label is not None:
+            marked[read_patch(self.segmentation, 0, bounds, -1) == self.ignore_label] = UNKNOWN
+        return marked
+
     def keys_within(self, bounds: Bounds) -> list[int]:
         """The supervoxels that have a class location in a patch."""
         low, high = np.transpose(bounds)
@@ -118,6 +128,7 @@ class PromptDataset:
         remedy: what the user should do about missing supervoxels, as the end of a sentence.
         labels: whether a case without supervoxels is used for its real labels: "never"; "instead", if no case has
             supervoxels; or "also", always.
+        ignore_label: the label that says "unknown"; None: there is none.
 
     Raises:
         UserError: no case has what is needed, all supervoxels are empty, or nnU-Net can't read the preprocessed folder.
@@ -130,7 +141,9 @@ class PromptDataset:
         identifiers: Sequence[str] | None = None,
         remedy: str = "generate them with nnUNetv2_supervoxel_generate",
         labels: LabelUse = "never",
+        ignore_label: int | None = None,
     ) -> None:
+        self.ignore_label = ignore_label
         self.supervoxel_folder = Path(supervoxel_folder)
         self._preprocessed = open_preprocessed(Path(preprocessed_folder))
         wanted = sorted(self._preprocessed.identifiers if identifiers is None else identifiers)
@@ -176,7 +189,7 @@ class PromptDataset:
         image, segmentation, label_locations = self._load(case)
         if case not in self._with_supervoxels:
             nothing = np.zeros((0, *image.shape[1:]), np.uint8)
-            return PromptCase(case, image, segmentation, nothing, {}, label_locations)
+            return PromptCase(case, image, segmentation, nothing, {}, label_locations, self.ignore_label)
         supervoxels = open_array(self.supervoxel_folder, case)
         locations = read_locations(self.supervoxel_folder, case)
         if tuple(supervoxels.shape[1:]) != tuple(image.shape[1:]) or not set(locations) <= set(
@@ -186,7 +199,7 @@ class PromptDataset:
                 f"{self.supervoxel_folder / case}.b2nd has shape {tuple(supervoxels.shape)} and {len(locations)} class "
                 f"locations, but the image has shape {tuple(image.shape)}; generate the case again with --overwrite."
             )
-        return PromptCase(case, image, segmentation, supervoxels, locations, label_locations)
+        return PromptCase(case, image, segmentation, supervoxels, locations, label_locations, self.ignore_label)
 
     def read_locations(self, cases: Sequence[str]) -> Iterator[dict[int, np.ndarray]]:
         """The supervoxels' class locations of those cases that can be read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -82,7 +83,6 @@ def evaluate_case(
     config: PromptTrainingConfig,
     patch_size: Sequence[int],
     device: torch.device,
-    ignore_label: int | None = None,
     draw: Draw | None = None,
 ) -> list[ObjectResult]:
     """Prompt for every object of a case, each in one patch around the object's centre.
@@ -94,7 +94,6 @@ def evaluate_case(
         config: number of interactions and objects.
         patch_size: (z, y, x) in voxels.
         device: where the network is.
-        ignore_label: a label that stands for "unknown".
         draw: makes each object's picture; None: there are none.
 
     Returns:
@@ -102,7 +101,7 @@ def evaluate_case(
         results, whatever else is evaluated.
     """
     results = []
-    objects = [*supervoxel_objects(case, config), *label_objects(case, config, ignore_label)]
+    objects = [*supervoxel_objects(case, config), *label_objects(case, config)]
     for number, found in enumerate(objects):
         bounds = patch_bounds(found.centre, case.shape, patch_size, patch_size)
         target = found.patch(bounds)
@@ -111,8 +110,16 @@ def evaluate_case(
         rng = prompts_generator(case.name, found)
         image = torch.from_numpy(case.image_patch(bounds))[None].to(device)
 
-        def start(mask: np.ndarray, image: torch.Tensor = image, rng: np.random.Generator = rng) -> InteractionRounds:
-            return InteractionRounds(image, torch.from_numpy(mask)[None, None], user, config.interaction_decay, rng)
+        marked = partial(case.with_unknown, source=found.source, bounds=bounds)
+
+        def start(
+            mask: np.ndarray,
+            marked: Callable[[np.ndarray], np.ndarray] = marked,
+            image: torch.Tensor = image,
+            rng: np.random.Generator = rng,
+        ) -> InteractionRounds:
+            target = torch.from_numpy(marked(mask))[None, None]
+            return InteractionRounds(image, target, user, config.interaction_decay, rng)
 
         first, rounds = user.kinds[number % len(user.kinds)], start(target)
         result = _curve(found, rounds, predict, config.validation_interactions, first)
@@ -146,12 +153,10 @@ def supervoxel_objects(case: PromptCase, config: PromptTrainingConfig) -> Iterat
             yield ValidationObject("supervoxel", channel + 1, central_voxel(mask), int(np.count_nonzero(mask)), patch)
 
 
-def label_objects(
-    case: PromptCase, config: PromptTrainingConfig, ignore_label: int | None
-) -> Iterator[ValidationObject]:
+def label_objects(case: PromptCase, config: PromptTrainingConfig) -> Iterator[ValidationObject]:
     """Connected components of the case's real labels, the largest ones, as many as the config allows."""
     labels = np.asarray(case.segmentation[0])
-    labels = np.where((labels > 0) & (labels != (ignore_label or 0)), labels, 0).astype(np.int32)
+    labels = np.where((labels > 0) & (labels != (case.ignore_label or 0)), labels, 0).astype(np.int32)
     components = cc3d.connected_components(labels, connectivity=26)
     sizes = np.bincount(components.ravel())
     sizes[0] = 0

@@ -31,7 +31,9 @@ def open_further_dataset(
         folder = dataset_folder(name_or_id)
         plans_manager = PlansManager(load_json(str(folder / f"{plans_name}.json")))
         identifier = plans_manager.get_configuration(configuration).data_identifier
-        channels = count_image_channels(load_json(str(folder / "dataset.json")))
+        dataset_json = load_json(str(folder / "dataset.json"))
+        channels = count_image_channels(dataset_json)
+        ignore_label = plans_manager.get_label_manager(dataset_json).ignore_label
     except UserError as error:
         raise UserError(f"The training config names dataset {name_or_id}: {error}") from error
     except (RuntimeError, ValueError, OSError, KeyError) as error:
@@ -49,6 +51,7 @@ def open_further_dataset(
         supervoxel_folder(folder, identifier),
         remedy=remedy(plans_manager, configuration),
         labels=labels,
+        ignore_label=ignore_label,
     )
 
 

@@ -11,6 +11,7 @@ from nnunetv2_supervoxel.config import InteractionKind
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS, PREVIOUS_SEGMENTATION, add_interaction
 from nnunetv2_supervoxel.prompts.interaction import Interaction
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
+from nnunetv2_supervoxel.training.dataset import UNKNOWN
 
 
 class InteractionRounds:
@@ -18,7 +19,7 @@ class InteractionRounds:
 
     Args:
         image: float32 (b, c, z, y, x), on any device.
-        target: (b, 1, z, y, x), 1 inside the object.
+        target: (b, 1, z, y, x), 1 inside the object, `UNKNOWN` where predictions are neither corrected nor counted.
         user: draws the prompts.
         decay: factor by which older prompts fade.
         rng: the users' randomness.
@@ -40,7 +41,9 @@ class InteractionRounds:
     ) -> None:
         self.input = without_prompts(image)
         self._channels = self.input[:, image.shape[1] :]
-        self._target = (target[:, 0] > 0).cpu().numpy()
+        known = target[:, 0] != UNKNOWN
+        self._target = ((target[:, 0] > 0) & known).cpu().numpy()
+        self._known = known.cpu().numpy()
         self._prediction: np.ndarray | None = None
         self._user, self._decay, self._rng = user, decay, rng
         self._kinds = [None] * len(image) if kinds is None else list(kinds)
@@ -61,7 +64,7 @@ class InteractionRounds:
         """Take the network's output (b, 2, z, y, x) as prediction. It becomes the previous segmentation."""
         prediction = logits[:, 1] > logits[:, 0]  # as argmax, which takes tens of times longer on a CPU
         self._channels[:, PREVIOUS_SEGMENTATION] = prediction
-        self._prediction = prediction.cpu().numpy()
+        self._prediction = prediction.cpu().numpy() & self._known
 
     def dice(self) -> np.ndarray:
         """Dice of every sample's prediction with its target, float64 (b,).
@@ -74,7 +77,7 @@ class InteractionRounds:
         return np.array([dice(a, b) for a, b in zip(self._prediction, self._target, strict=True)])
 
     def prediction(self, sample: int) -> np.ndarray:
-        """The last prediction for a sample, boolean (z, y, x)."""
+        """The last prediction for a sample, boolean (z, y, x), False where the target is unknown."""
         if self._prediction is None:
             raise RuntimeError("observe() a prediction first")
         return self._prediction[sample]

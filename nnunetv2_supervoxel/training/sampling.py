@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, Bounds, DrawnObject, PromptCase
 
 Scales = torch.Tensor | list[torch.Tensor]  # one tensor, or for deep supervision several, finest first
 View = tuple[np.ndarray, np.ndarray]  # image, float32 (c, z, y, x), and segmentation, int16 (k, z, y, x)
@@ -24,14 +24,16 @@ class Place:
     Attributes:
         dataset: index of the dataset.
         case: the case, opened.
+        drawn: the object.
         bounds: of the patch, as read for augmentation.
-        target: boolean (*patch), the object.
+        target: boolean (*patch), where the object is.
         final_patch_size: (z, y, x) in voxels, the part in the middle that augmentation leaves.
         rng: draws whatever else a sampler needs.
     """
 
     dataset: int
     case: PromptCase
+    drawn: DrawnObject
     bounds: Bounds
     target: np.ndarray
     final_patch_size: tuple[int, ...]
@@ -68,8 +70,8 @@ class Sampler:
     name = "target"  # of the segmentation in a batch
 
     def segmentation(self, place: Place) -> np.ndarray:
-        """What is to be learned at a place: (*patch), 0 where there is nothing."""
-        return place.target
+        """What is to be learned at a place: int16 (*patch), 0 where there is nothing, `UNKNOWN` where nobody knows."""
+        return place.case.with_unknown(place.target, place.drawn.source, place.bounds)
 
     def read(self, place: Place, mark_outside: bool) -> list[View]:
         """What is read of a case and will be augmented. In this class: one view, with one segmentation.
@@ -81,12 +83,13 @@ class Sampler:
         Raises:
             Exception: whatever reading the case's files raises.
         """
-        return [view_of(place.case, place.bounds, self.segmentation(place).astype(np.int16)[None], mark_outside)]
+        return [view_of(place.case, place.bounds, self.segmentation(place)[None], mark_outside)]
 
     def sample(self, place: Place, views: Sequence[AugmentedView]) -> Sample:
         """The augmented views of a place as a sample."""
         ((image, segmentation),) = views
-        voxels = int(np.count_nonzero(finest(segmentation).numpy() > 0))
+        seen = finest(segmentation).numpy()
+        voxels = int(np.count_nonzero((seen > 0) & (seen != UNKNOWN)))
         return Sample({"data": image, self.name: segmentation, "keys": place.case.name}, voxels)
 
     def batch(self, samples: Sequence[Sample]) -> dict:

@@ -14,10 +14,9 @@ from scipy.cluster.vq import kmeans2, vq
 from scipy.spatial import ConvexHull, QhullError
 
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.training.dataset import Bounds, PromptCase, PromptDataset
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, Bounds, PromptCase, PromptDataset
 
 OUTSIDE = 0  # around all supervoxels; classes count from 1
-UNKNOWN = int(np.iinfo(np.int16).max)  # between supervoxels, where the class isn't known
 MAX_CASES = 500  # most cases of a dataset that its classes are made from
 _ROWS = 1000  # of a supervoxel's class locations: enough for its place and extent
 _HULL_CELLS = 32  # along every axis, of the grid that stores the hull around all supervoxels
@@ -64,7 +63,7 @@ class SupervoxelClasses:
         return self._known[case.name]
 
     def patch(self, case: PromptCase, bounds: Bounds) -> np.ndarray:
-        """int16 (*patch): the class of the smallest supervoxel that holds a voxel, or `OUTSIDE`, or `UNKNOWN`."""
+        """int16 (*patch): the class of the smallest supervoxel that holds a voxel, else `OUTSIDE` or `UNKNOWN`."""
         classes = self.of(case)
         if not classes:
             return np.full([last - first for first, last in bounds], UNKNOWN, np.int16)

@@ -94,7 +94,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         self.initial_lr = self.config.initial_lr
         if self.config.batch_size:
             self.configuration_manager.configuration["batch_size"] = self.config.batch_size
-        # Loss, augmentation and metrics follow the label manager: here there is one object and no label to ignore.
+        # Loss, augmentation and metrics follow the label manager: here there is one object.
         self.real_label_manager = self.label_manager
         self.label_manager = self.plans_manager.get_label_manager({"labels": {"background": 0, "object": 1}})
         self.objective = objective(self, its_settings)
@@ -314,7 +314,8 @@ class SupervoxelTrainer(nnUNetTrainer):
     def _open_dataset(self, cases: list[str], labels: LabelUse) -> PromptDataset:
         folder = supervoxel_folder(self.preprocessed_dataset_folder_base, self.configuration_manager.data_identifier)
         advice = remedy(self.plans_manager, self.configuration_name)
-        return PromptDataset(self.preprocessed_dataset_folder, folder, cases, advice, labels)
+        unknown = self.real_label_manager.ignore_label
+        return PromptDataset(self.preprocessed_dataset_folder, folder, cases, advice, labels, unknown)
 
     def _loader(
         self, datasets: list[PromptDataset], patch_size: Sequence[int], transforms: BasicTransform, sampler: Sampler

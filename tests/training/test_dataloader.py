@@ -17,10 +17,10 @@ from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.masks.supervoxel_sets import Supervoxel, SupervoxelSet
 from nnunetv2_supervoxel.training.dataloader import PromptDataLoader
-from nnunetv2_supervoxel.training.dataset import PromptCase, PromptDataset, patch_bounds, read_patch
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, PromptCase, PromptDataset, patch_bounds, read_patch
 from nnunetv2_supervoxel.training.objectives.in_context import InContextSettings, TwoViewsSampler
 from nnunetv2_supervoxel.training.objectives.naming import ClassSampler
-from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, UNKNOWN, make_classes
+from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, make_classes
 
 SHAPE = (17, 25, 38)
 PATCH = (10, 14, 20)
@@ -441,6 +441,32 @@ def test_a_case_without_supervoxels_gives_labels(folders):
         for key in "ab"
     }
     assert seen == {"a": {0}, "b": {0, 1, 2}}
+
+
+def test_what_labels_leave_unknown_is_in_the_target(folders):
+    """Object 1 lies among voxels of an ignore label; supervoxels are whole, whatever labels say."""
+    unknown = np.zeros(SHAPE, bool)
+    unknown[5:, 10:, 10:] = True
+    unknown &= ~mask_of(1)
+    labels = np.where(unknown, 3, 0) + np.where(mask_of(1), 2, 0)
+    for case in ("a", "b"):
+        write_image(folders[0], case, np.stack([coordinates(), labels.astype(np.float32)]), labels)
+        path = folders[0] / f"{case}.pkl"
+        locations = pickle.loads(path.read_bytes())["class_locations"]
+        locations[(-1, 1, 2)] = locations.pop(3)  # as nnU-Net stores those of its ignore label
+        path.write_bytes(pickle.dumps({"class_locations": locations}))
+    dataset = PromptDataset(*folders, ignore_label=3)
+    settings = {"batch_size": 6, "patch_size": PATCH, "final_patch_size": PATCH}
+    batch = next(PromptDataLoader([dataset], **settings, real_label_fraction=1.0, rng=np.random.default_rng(0)))
+    for image, target in zip(batch["data"].numpy(), batch["target"].numpy()[:, 0], strict=True):
+        inside = image[0] > 0
+        where = decode(image[0][inside])
+        np.testing.assert_array_equal(target[inside] == UNKNOWN, unknown[where])
+        np.testing.assert_array_equal(target[inside] == 1, mask_of(1)[where])
+        assert not target[~inside].any()
+    assert (batch["target"] == UNKNOWN).any()
+    batch = next(PromptDataLoader([dataset], **settings, rng=np.random.default_rng(0)))
+    assert set(np.unique(batch["target"])) == {0, 1}
 
 
 def test_empty_supervoxels_are_never_replaced_by_labels(folders):

@@ -65,6 +65,27 @@ def test_pictures_are_drawn_of_what_was_prompted_and_predicted() -> None:
     np.testing.assert_array_equal(drawn[0][2], INNER)
 
 
+def test_nothing_is_corrected_or_counted_where_labels_say_unknown() -> None:
+    """Half of what the network outlines is labelled, half is of the ignore label."""
+    segmentation = np.where(LABEL, 2, 0)
+    segmentation[:5][LABEL[:5]] = 1
+    case = PromptCase(
+        "case",
+        image=np.full((1, *SHAPE), 3, np.float32),
+        segmentation=segmentation[None].astype(np.int16),
+        supervoxels=LABEL[None].astype(np.uint8),
+        supervoxel_locations={},
+        label_locations={},
+        ignore_label=2,
+    )
+    config = PromptTrainingConfig(interactions={"point": 1.0}, validation_interactions=2, min_target_voxels=20)
+    user = SimulatedUser({"point": 1.0}, 4)
+    supervoxel, label = evaluate_case(case, obedient, user, config, SHAPE, torch.device("cpu"))
+    assert (label.source, label.key, label.voxels) == ("label", 1, np.count_nonzero(LABEL[:5]))
+    for result in (supervoxel, label):
+        assert (result.dice, result.interactions) == ([1.0, 1.0], ["point+", "none"])
+
+
 def test_another_object_is_of_the_same_source_and_does_not_hold_the_first() -> None:
     inner, shell, beside, label = evaluated()
     assert inner.picture == b""

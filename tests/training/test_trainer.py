@@ -12,7 +12,7 @@ from nnunetv2.run.run_training import run_training
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.prompts.encoding import add_interaction
 from nnunetv2_supervoxel.prompts.point import point_at
-from nnunetv2_supervoxel.training.dataset import PromptDataset
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, PromptDataset
 from nnunetv2_supervoxel.training.logger import METRICS, PromptLogger
 
 CPU = torch.device("cpu")
@@ -321,6 +321,46 @@ def test_validation_dice_is_that_of_the_predictions(make_trainer):
     assert output["tp_hard"] == [voxels[0] / 2 + voxels[1]]
     assert output["fn_hard"] == [voxels[0] / 2]
     assert output["fp_hard"] == [0]
+
+
+@pytest.fixture
+def ignore_label(prompt_dataset):
+    """The dataset has an ignore label for a while."""
+    path = prompt_dataset / "dataset.json"
+    before = path.read_text()
+    content = json.loads(before)
+    number = 1 + max(content["labels"].values())
+    path.write_text(json.dumps(content | {"labels": content["labels"] | {"ignore": number}}))
+    yield number
+    path.write_text(before)
+
+
+@pytest.mark.parametrize("real_label_fraction", [0.0, 0.5])
+def test_what_labels_leave_unknown_teaches_nothing(make_trainer, prompt_training, ignore_label, real_label_fraction):
+    """Where no supervoxels are, labels are validated, whatever the fraction."""
+    prompt_training(real_label_fraction=real_label_fraction, max_rounds=1)
+    trainer = make_trainer()
+    assert trainer.open_validation_dataset().open_case("case0").ignore_label == ignore_label
+    batch = batch_with_cubes()
+    for scale in batch["target"]:
+        scale[:, :, :2] = UNKNOWN
+    outputs = [torch.randn(2, 2, *scale.shape[2:], requires_grad=True) for scale in batch["target"]]
+    trainer.loss(outputs, batch["target"]).backward()
+    unknown = (batch["target"][0] == UNKNOWN).expand_as(outputs[0])
+    assert not outputs[0].grad[unknown].any()
+    assert outputs[0].grad[~unknown].all()
+
+    everything = [torch.stack([torch.zeros_like(o[:, 0]), torch.ones_like(o[:, 0])], dim=1) for o in outputs]
+    trainer.network = lambda data: everything
+    trainer.objective.on_validation_epoch_start()
+    output = trainer.validation_step(batch)
+    inside = int((batch["target"][0] == 1).sum())
+    assert [int(output[name][0]) for name in ("tp_hard", "fn_hard")] == [inside, 0]
+    assert int(output["fp_hard"][0]) == int((batch["target"][0] == 0).sum())
+    known = [int((target != UNKNOWN).sum()) for target in batch["target"][0]]
+    voxels = [int((target == 1).sum()) for target in batch["target"][0]]
+    dice = [2 * v / (v + k) for v, k in zip(voxels, known, strict=True)]
+    np.testing.assert_allclose([first for _, first, _ in output["prompts"]], dice)
 
 
 @pytest.mark.usefixtures("no_plot")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nnunetv2_supervoxel.config.base import Config
-from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, LabelUse, PromptDataset
 from nnunetv2_supervoxel.training.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ class Objective(ABC):
     def validate(self) -> None:
         """The final validation, on whole cases. Without prompts there is nothing to outline: only a line is logged."""
         self.trainer.print_to_log_file("Nothing was prompted in this training, so there are no curves to validate.")
+
+
+def ignore_unknown(loss: Any) -> None:
+    """Let nnU-Net's loss, with or without deep supervision, ignore voxels whose target is `UNKNOWN`."""
+    at_one_scale = getattr(loss, "loss", loss)
+    at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
 
 
 def hits_and_misses(said: torch.Tensor, true: torch.Tensor) -> dict[str, np.ndarray]:

@@ -16,12 +16,12 @@ from pydantic import Field
 from torch import nn
 
 from nnunetv2_supervoxel.config.base import Config
-from nnunetv2_supervoxel.training.dataset import PromptDataset
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, PromptDataset
 from nnunetv2_supervoxel.training.features import outputs_of, zero_of
-from nnunetv2_supervoxel.training.objectives.base import Objective
+from nnunetv2_supervoxel.training.objectives.base import Objective, ignore_unknown
 from nnunetv2_supervoxel.training.rounds import without_prompts
 from nnunetv2_supervoxel.training.sampling import Place, Sampler, Scales, finest, to_device
-from nnunetv2_supervoxel.training.supervoxel_classes import UNKNOWN, SupervoxelClasses, make_classes
+from nnunetv2_supervoxel.training.supervoxel_classes import SupervoxelClasses, make_classes
 
 
 class NamingSettings(Config):
@@ -85,8 +85,7 @@ class Naming(Objective):
     def loss(self, usual: nn.Module) -> nn.Module:
         """nnU-Net's loss, with or without deep supervision. It ignores voxels that are `UNKNOWN`."""
         loss: Any = deepcopy(usual)
-        at_one_scale = getattr(loss, "loss", loss)
-        at_one_scale.ignore_label = at_one_scale.ce.ignore_index = UNKNOWN
+        ignore_unknown(loss)
         return loss
 
     def train_step(self, batch: dict) -> dict:

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import save_json
+from torch import nn
 
 from nnunetv2_supervoxel.config import InteractionKind, PromptTrainingConfig
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.pages.object_pictures import object_picture
 from nnunetv2_supervoxel.pages.training_page import extremes, write_training_page
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
-from nnunetv2_supervoxel.training.dataset import LabelUse, PromptDataset
+from nnunetv2_supervoxel.training.dataset import UNKNOWN, LabelUse, PromptDataset
 from nnunetv2_supervoxel.training.evaluation import (
     Draw,
     ObjectResult,
@@ -29,7 +30,7 @@ from nnunetv2_supervoxel.training.evaluation import (
     summarise,
 )
 from nnunetv2_supervoxel.training.logger import KINDS, MOMENTS, PromptLogger, metric_name
-from nnunetv2_supervoxel.training.objectives.base import Objective, hits_and_misses
+from nnunetv2_supervoxel.training.objectives.base import Objective, hits_and_misses, ignore_unknown
 from nnunetv2_supervoxel.training.ranks import gathered, share_of_rank
 from nnunetv2_supervoxel.training.rounds import InteractionRounds
 from nnunetv2_supervoxel.training.sampling import Sampler, finest, to_device
@@ -76,6 +77,13 @@ class Prompting(Objective):
     def samplers(self, train: Sequence[PromptDataset], validation: PromptDataset) -> tuple[Sampler, Sampler]:
         """Both show the object's mask."""
         return Sampler(), Sampler()
+
+    def loss(self, usual: nn.Module) -> nn.Module:
+        """nnU-Net's loss. Where labels may leave something unknown, nothing is learned of that."""
+        further = bool(self.real_label_fraction and self.settings.datasets)  # they can have an ignore label, too
+        if further or self.trainer.real_label_manager.has_ignore_label:
+            ignore_unknown(usual)
+        return usual
 
     def notes(self) -> list[str]:
         """A warning if nnInteractive's session will give the network other intensities than the training does."""
@@ -125,8 +133,9 @@ class Prompting(Objective):
             curve.append(rounds.dice())
         with self.trainer.autocast():
             loss = self.trainer.loss(output, target)
-        logits = finest(output)
-        counts = hits_and_misses(logits[:, 1] > logits[:, 0], finest(target)[:, 0] > 0)
+        logits, wanted = finest(output), finest(target)[:, 0]
+        counted = wanted != UNKNOWN
+        counts = hits_and_misses((logits[:, 1] > logits[:, 0]) & counted, (wanted > 0) & counted)
         prompts = list(zip(kinds, curve[0].tolist(), curve[-1].tolist(), strict=True))
         return {"loss": loss.cpu().numpy(), **counts, "prompts": prompts}
 
@@ -211,7 +220,6 @@ class Prompting(Objective):
                 self.settings,
                 self.trainer.configuration_manager.patch_size,
                 self.trainer.device,
-                self.trainer.real_label_manager.ignore_label,
                 draw,
             )
         except torch.cuda.OutOfMemoryError:

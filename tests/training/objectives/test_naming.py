@@ -10,9 +10,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.training.dataset import UNKNOWN
 from nnunetv2_supervoxel.training.features import outputs_of
 from nnunetv2_supervoxel.training.rounds import without_prompts
-from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE, UNKNOWN
+from nnunetv2_supervoxel.training.supervoxel_classes import OUTSIDE
 
 TRAINER = "SupervoxelPretrainTrainer"
 FEW_CLASSES = {"objective_settings": {"classes": 5}}
