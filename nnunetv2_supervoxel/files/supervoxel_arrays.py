@@ -115,7 +115,7 @@ def _write_nifti(path: Path, supervoxels: SupervoxelSet, header: Header | None) 
         for supervoxel in supervoxels.supervoxels:
             volume = np.zeros(supervoxels.shape, np.uint8)
             volume[supervoxel.slices] = supervoxel.mask
-            target.write(volume)
+            target.write(volume.data)
 
 
 def _gzipped(file: IO[bytes]) -> gzip.GzipFile:

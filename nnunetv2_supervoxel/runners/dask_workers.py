@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import dask
 import torch
@@ -185,8 +186,9 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
 
 def with_absolute_paths(case: Case) -> Case:
     """The same case for a process that works in another folder."""
-    paths = {field.name: getattr(case, field.name) for field in fields(case)}
-    return replace(case, **{name: path.absolute() for name, path in paths.items() if isinstance(path, Path)})
+    values = {field.name: getattr(case, field.name) for field in fields(case)}
+    absolute: dict[str, Any] = {key: value.absolute() for key, value in values.items() if isinstance(value, Path)}
+    return replace(case, **absolute)
 
 
 def with_absolute_checkpoints(config: GenerationConfig) -> GenerationConfig:
