@@ -94,6 +94,13 @@ RECIPES = {
     "supervoxels, then labels": Recipe("none", 1.0, 0.5, "half the supervoxels"),
 }
 UNSHOWN = ("half the supervoxels",)  # only a beginning for others
+# What the goals compare: one recipe, another one, and whether at seen structures.
+COMPARED = (
+    ("labels and supervoxels", "labels", False),
+    ("labels and supervoxels", "labels and slic", False),
+    ("supervoxels", "slic", False),
+    ("labels and supervoxels", "labels, half the steps", True),
+)
 
 
 @dataclass(frozen=True)
@@ -308,7 +315,27 @@ def table(results: KeptResults, setting: str) -> str:
                     texts = [f"{column.mean():.2f} ± {spread(column)}" for column in values.T]
                     lines.append(_row(recipe, texts))
         lines.append("")
-    return "\n".join(lines)
+    lines.append(_row(f"{setting}: Dice ahead, mean ± SD over seeds", [str(count) for count in SHOWN]))
+    for one, other, seen in COMPARED:
+        ahead = differences(results, setting, one, other, seen)
+        if len(ahead):
+            texts = [f"{column.mean():.3f} ± {spread(column)}" for column in ahead.T]
+            lines.append(_row(f"{'seen' if seen else 'unseen'}: {one}, ahead of {other}", texts))
+    return "\n".join([*lines, ""])
+
+
+def differences(results: KeptResults, setting: str, one: str, other: str, seen: bool) -> np.ndarray:
+    """How far a recipe is ahead of another one, of as many seeds, from the first, as both have: (seeds, len(SHOWN))."""
+    found = [
+        [
+            measured[: len(SHOWN)]
+            for objects in by_seed(results, setting, name, seen)
+            if (measured := measures(objects, ()))
+        ]
+        for name in (one, other)
+    ]
+    both = min(map(len, found))
+    return np.array(found[0][:both]) - np.array(found[1][:both])
 
 
 def kinds(results: KeptResults) -> list[str]:

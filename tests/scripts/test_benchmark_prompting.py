@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from benchmark_prompting import CHOICES, RECIPES, SOURCES, by_seed, cells, dataset_name, measures, table
+from benchmark_prompting import CHOICES, RECIPES, SOURCES, by_seed, cells, dataset_name, differences, measures, table
 from benchmarking.kept_results import KeptResults
 
 SEEN, UNSEEN = (CHOICES["brains"][choice][0] for choice in "ab")  # as choice "a" labels them
@@ -73,3 +73,14 @@ def keep(results: KeptResults, recipe: str, choice: str, objects: list[dict]) ->
     assert recipe in RECIPES
     cell = {"setting": "brains", "choice": choice, "recipe": recipe, "seed": 0, "objects": objects}
     results.add(f"{recipe} {choice}", cell)
+
+
+def test_recipes_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    results = KeptResults(tmp_path / "results.json", {})
+    keep(results, "supervoxels", "a", [found(UNSEEN, 0.5, 0.6, 0.7, 0.7, 0.9), found(SEEN, 0.5, 0.6, 0.7, 0.7, 0.9)])
+    keep(results, "slic", "a", [found(UNSEEN, 0.4, 0.4, 0.4, 0.4, 0.5), found(SEEN, 0.4, 0.4, 0.4, 0.4, 0.5)])
+    (ahead,) = differences(results, "brains", "supervoxels", "slic", seen=False)
+    assert ahead == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert not len(differences(results, "brains", "supervoxels", "labels", seen=False))
+    (line,) = [line for line in table(results, "brains").splitlines() if "supervoxels, ahead of slic" in line]
+    assert line.split()[-12:] == ["0.100", "±", "-", "0.200", "±", "-", "0.300", "±", "-", "0.400", "±", "-"]
