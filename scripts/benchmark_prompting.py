@@ -309,8 +309,7 @@ def table(results: KeptResults, setting: str) -> str:
         lines.append(_row(title, columns))
         for recipe in RECIPES:
             if recipe not in UNSHOWN:
-                measured = [measures(objects, kinds(results)) for objects in by_seed(results, setting, recipe, seen)]
-                values = np.array([one for one in measured if one is not None])
+                values = values_by_seed(results, setting, recipe, seen)
                 if len(values):
                     texts = [f"{column.mean():.2f} ± {spread(column)}" for column in values.T]
                     lines.append(_row(recipe, texts))
@@ -326,16 +325,16 @@ def table(results: KeptResults, setting: str) -> str:
 
 def differences(results: KeptResults, setting: str, one: str, other: str, seen: bool) -> np.ndarray:
     """How far a recipe is ahead of another one, of as many seeds, from the first, as both have: (seeds, len(SHOWN))."""
-    found = [
-        [
-            measured[: len(SHOWN)]
-            for objects in by_seed(results, setting, name, seen)
-            if (measured := measures(objects, ()))
-        ]
-        for name in (one, other)
-    ]
+    found = [values_by_seed(results, setting, name, seen) for name in (one, other)]
     both = min(map(len, found))
-    return np.array(found[0][:both]) - np.array(found[1][:both])
+    return found[0][:both, : len(SHOWN)] - found[1][:both, : len(SHOWN)]
+
+
+def values_by_seed(results: KeptResults, setting: str, recipe: str, seen: bool) -> np.ndarray:
+    """The `measures` of every seed that is whole: (seeds, measures)."""
+    columns = len(SHOWN) + 1 + len(kinds(results))
+    measured = [measures(objects, kinds(results)) for objects in by_seed(results, setting, recipe, seen)]
+    return np.array([one for one in measured if one is not None]).reshape(-1, columns)
 
 
 def kinds(results: KeptResults) -> list[str]:

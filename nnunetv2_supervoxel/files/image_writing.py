@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from nnunetv2_supervoxel.files.nibabel_images import has_right_angles, write_with_nibabel
 from nnunetv2_supervoxel.files.volumes import count_bytes, voxel_bytes
 
-_NIFTI_HEADER = 352  # bytes
+NIFTI_HEADER = 352  # bytes
 
 
 def write_sitk(image: sitk.Image, path: Path) -> None:
@@ -26,5 +26,5 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
         return
     sitk.WriteImage(image, str(path), useCompression=True)
     # On a full disk, ITK's NIfTI ends in the middle, and nothing is said.
-    if is_nifti and count_bytes(path) < _NIFTI_HEADER + voxel_bytes(image):
+    if is_nifti and count_bytes(path) < NIFTI_HEADER + voxel_bytes(image):
         raise OSError(errno.EIO, "not all voxels were written", str(path))

@@ -6,6 +6,7 @@ import gzip
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +17,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
-from nnunetv2_supervoxel.files.image_writing import write_sitk
+from nnunetv2_supervoxel.files.image_writing import NIFTI_HEADER, write_sitk
 from nnunetv2_supervoxel.files.volumes import Header
 from nnunetv2_supervoxel.masks.boxes import bounding_box
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -24,7 +25,6 @@ from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 
 # Supervoxels are small. With small chunks, most chunks hold only zeros, which cost no space and no time.
 _MAX_CHUNK_BYTES = 512 * 1024
-_NIFTI_HEADER = 352  # bytes
 _NIFTI_SIZES = 42  # where x, y and z stand in it
 
 
@@ -107,15 +107,13 @@ def _write_nifti(path: Path, supervoxels: SupervoxelSet, header: Header | None) 
     few = path.with_name(".few_voxels.nii")
     sizes = [min(size, 2) for size in supervoxels.shape]
     write_sitk(_image(np.zeros((len(supervoxels), *sizes), np.uint8), header), few)
-    start = bytearray(few.read_bytes()[:_NIFTI_HEADER])
+    start = bytearray(few.read_bytes()[:NIFTI_HEADER])
     few.unlink()
     struct.pack_into("=3h", start, _NIFTI_SIZES, *supervoxels.shape[::-1])
     with open(path, "wb") as file, _gzipped(file) if path.suffix == ".gz" else nullcontext(file) as target:
         target.write(start)
         for supervoxel in supervoxels.supervoxels:
-            volume = np.zeros(supervoxels.shape, np.uint8)
-            volume[supervoxel.slices] = supervoxel.mask
-            target.write(volume.data)
+            target.write(replace(supervoxels, supervoxels=(supervoxel,)).to_array().data)
 
 
 def _gzipped(file: IO[bytes]) -> gzip.GzipFile:

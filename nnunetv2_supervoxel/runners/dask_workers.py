@@ -57,6 +57,7 @@ class DaskRunner(Runner):
         targets: dict[Path, float] | None = None,
     ) -> None:
         self.config = config
+        self._settings = with_absolute_checkpoints(config).model_dump_json()
         self._client = client
         self._device = device
         self._targets = targets if targets is not None else {}
@@ -87,8 +88,7 @@ class DaskRunner(Runner):
             self._client.cancel(list(running), force=True)
 
     def _submit(self, case: Case, run: Run) -> Future:
-        settings = with_absolute_checkpoints(self.config).model_dump_json()
-        return self._client.submit(_do, with_absolute_paths(case), settings, self._device, run, pure=False)
+        return self._client.submit(_do, with_absolute_paths(case), self._settings, self._device, run, pure=False)
 
     def _report(self, case: Case, future: Future) -> CaseReport | None:
         """What a worker returned. Its errors are raised here, unless they are about this case."""

@@ -187,9 +187,10 @@ class Prompting(Objective):
             UserError: no case could be validated.
         """
         validated: list[_Validated] = []
-        for name in share_of_rank(dataset.identifiers):
+        shown: list[ObjectResult] = []
+        for name in share_of_rank(dataset.identifiers):  # sorted, as in the summary
             validated.append(self._evaluate(dataset, name, predict, draw))
-            _forget_unseen_pictures(validated)
+            shown = _forget_unseen_pictures([*shown, *validated[-1].objects])
             self.trainer.print_to_log_file(f"validated {name}: {len(validated[-1].objects)} objects")
         validated = sorted(gathered(validated), key=lambda case: case.name)
         for case in validated:
@@ -245,11 +246,11 @@ class Prompting(Objective):
         self.trainer.print_to_log_file(f"Validation complete: {folder / 'summary.json'}")
 
 
-def _forget_unseen_pictures(validated: Sequence[_Validated]) -> None:
-    """Keep the pictures that the page may show: there are thousands of objects in a large validation."""
-    drawn = [one for case in sorted(validated, key=lambda case: case.name) for one in case.objects if one.picture]
-    worst, best = extremes(drawn, lambda one: one.dice[-1])
+def _forget_unseen_pictures(objects: Sequence[ObjectResult]) -> list[ObjectResult]:
+    """Keep the pictures that the page may show, of thousands in a large validation; the objects that have them."""
+    worst, best = extremes(objects, lambda one: one.dice[-1])
     shown = {id(one) for one in (*worst, *best)}
-    for one in drawn:
+    for one in objects:
         if id(one) not in shown:
             one.picture = b""
+    return [one for one in objects if id(one) in shown]
