@@ -172,7 +172,7 @@ def local_workers(number: int | None, config: GenerationConfig, device: str | No
                 threads_per_worker=1,
                 memory_limit=0,
                 dashboard_address=":0",
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,  # a worker whose heartbeat meets the end logs a traceback
             ) as cluster,
             Client(cluster) as client,
         ):
