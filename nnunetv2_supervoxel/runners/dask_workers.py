@@ -31,7 +31,7 @@ from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.base import SECONDS_BETWEEN_LOOKS, Runner, RunProgress, Tell
 from nnunetv2_supervoxel.runners.cases import TRIES, Case, Run, do_case, give_up
 from nnunetv2_supervoxel.runners.reports import CaseReport, Provenance
-from nnunetv2_supervoxel.runners.stopping import stop_if_asked
+from nnunetv2_supervoxel.runners.stopping import not_stopping_yet, stop_if_asked
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 SECONDS_TO_CONNECT = 30
@@ -70,10 +70,11 @@ class DaskRunner(Runner):
             with RunProgress(title, cases, tell) as progress:
                 for future in done:
                     case = running.pop(future)
-                    if report := self._report(case, future):
-                        progress.add(report)
-                    else:  # another run does it now
-                        held.append(case)
+                    with not_stopping_yet():  # what is made is reported, too
+                        if report := self._report(case, future):
+                            progress.add(report)
+                        else:  # another run does it now
+                            held.append(case)
                     stop_if_asked()
                     if held and (report or not running):
                         if not report:

@@ -11,7 +11,7 @@ from nnunetv2_supervoxel.runners.base import SECONDS_BETWEEN_LOOKS, Runner, RunP
 from nnunetv2_supervoxel.runners.cases import Case, Run, do_case
 from nnunetv2_supervoxel.runners.reading_ahead import Reader
 from nnunetv2_supervoxel.runners.reports import CaseReport
-from nnunetv2_supervoxel.runners.stopping import stop_if_asked
+from nnunetv2_supervoxel.runners.stopping import not_stopping_yet, stop_if_asked
 
 
 class SerialRunner(Runner):
@@ -31,13 +31,14 @@ class SerialRunner(Runner):
             while waiting:
                 case = waiting.popleft()
                 progress.working_on(case.name)
-                report = do_case(case, self._generator, made_by, run, reader.read)
-                if report:
-                    progress.add(report)
-                    held = 0
-                else:
-                    waiting.append(case)
-                    held += 1
+                with not_stopping_yet():  # what is made is reported, too
+                    report = do_case(case, self._generator, made_by, run, reader.read)
+                    if report:
+                        progress.add(report)
+                        held = 0
+                    else:
+                        waiting.append(case)
+                        held += 1
                 stop_if_asked()
                 if held and held >= len(waiting):
                     progress.working_on(f"waiting for {waiting[0].name}, which another run does")

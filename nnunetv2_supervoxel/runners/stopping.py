@@ -74,22 +74,22 @@ def stopping_at_signals() -> Iterator[None]:
 @contextmanager
 def not_stopping_yet() -> Iterator[None]:
     """What is in here is done as a whole. A signal that arrives meanwhile waits for `stop_if_asked`."""
-    _wish.waits = True
+    before, _wish.waits = _wish.waits, True
     try:
         yield
     finally:
-        _wish.waits = False
+        _wish.waits = before
 
 
 @contextmanager
 def stopping_again() -> Iterator[None]:
     """A part of what is `not_stopping_yet` that a signal may end."""
     stop_if_asked()
-    _wish.waits = False
+    before, _wish.waits = _wish.waits, False
     try:
         yield
     finally:
-        _wish.waits = True
+        _wish.waits = before
 
 
 def stop_if_asked() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet
+from nnunetv2_supervoxel import GenerationConfig, SupervoxelSet, runners
 from nnunetv2_supervoxel.errors import NotWritableError
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.runners.cases import Run, begin_run, folder_cases
@@ -70,7 +70,7 @@ def test_memory_is_freed_after_work_alone(tmp_path: Path) -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("moment", ["while a case is made", "while a case is written"])
+@pytest.mark.parametrize("moment", ["while a case is made", "while a case is written", "after a case"])
 def test_a_signal_ends_a_run_between_cases_or_drops_the_case_in_hand(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,11 +93,16 @@ def test_a_signal_ends_a_run_between_cases_or_drops_the_case_in_hand(
             os.kill(os.getpid(), signal.SIGTERM)
         write_image(path, *rest)
 
+    def free_memory() -> None:
+        if (tmp_path / "out" / "b.json").exists() and moment == "after a case":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runners.cases, "free_memory", free_memory)
     monkeypatch.setattr(supervoxel_files.supervoxel_arrays, "write_image", write_image_of_b)
     reports = []
     with stopping_at_signals(), pytest.raises(Stopped, match="SIGTERM"):
         SerialRunner(Generator()).run(cases, begin_run(cases), tell=reports.append)
-    finished = ["a", "b"] if moment == "while a case is written" else ["a"]
+    finished = ["a"] if moment == "while a case is made" else ["a", "b"]
     assert [report.case for report in reports] == finished
     assert sorted(os.listdir(tmp_path / "out")) == [f"{name}{end}" for name in finished for end in (".json", ".nii.gz")]
 
