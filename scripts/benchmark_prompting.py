@@ -28,7 +28,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,21 +36,17 @@ import nibabel as nib
 import numpy as np
 import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_dataset
+from benchmarking.generation import GENERATION, generate
 from benchmarking.kept_results import KeptResults, spread
 from benchmarking.nnunet import CONFIGURATION, add_configuration, logged, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from phantom_families import write_families
 
-from nnunetv2_supervoxel.config import find_config
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 
 TRAINER = "SupervoxelPromptTrainer"
 SOURCES = ("supervoxels", "slic", "none")
 VOXEL_SIZE = 2.5  # mm, of the brains
-GENERATION = {
-    "supervoxels": yaml.safe_load(find_config("dense_tiny").read_text()),
-    "slic": {"method": "slic", "masks_per_image": 150},
-}
 PATCHES = {"brains": (24, 32, 24), "phantoms": (24, 32, 32)}
 FEATURES = (8, 32, 64, 64)  # of the network's stages; the first costs most of a step on a CPU
 ENOUGH = 0.7  # Dice
@@ -240,19 +235,11 @@ def prepare(setting: str, source: str, folder: Path, budget: Budget) -> None:
                 config = folder / f"generation_{source}.yaml"
                 asked = budget.generation if source == "supervoxels" else {}
                 config.write_text(yaml.safe_dump(GENERATION[source] | asked))
-                generate(number, config, names[0], log)
+                generate(number, config, log, names[0])
             else:
                 shutil.copytree(made, supervoxels, dirs_exist_ok=True)
             done.touch()
         made = supervoxels
-
-
-def generate(number: int, config: Path, cases: Sequence[str], log: Path) -> None:
-    """Make supervoxels of some cases of a dataset, in two runs at once."""
-    command = ("nnUNetv2_supervoxel_generate", "-d", number, "-config", config, "-cases", *cases, "-device", "cpu")
-    logs = [log, log.with_stem(f"{log.stem}_beside")]
-    with ThreadPoolExecutor(len(logs)) as pool:
-        list(pool.map(lambda log: logged(log, *command), logs))
 
 
 def write_raw(setting: str, raw: Path, labelled: Sequence[int], budget: Budget) -> tuple[list[str], list[str]]:

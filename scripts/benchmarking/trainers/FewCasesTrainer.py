@@ -12,14 +12,15 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_supervoxel.threads_and_heap import take_threads_asked_for
+from nnunetv2_supervoxel.training.warm_up import WarmUpPolyLR
 
 
 class FewCasesTrainer(nnUNetTrainer):
     """nnU-Net's own training, with another length, optimizer and seed, and in bfloat16, which CPUs support, too.
 
     The optimizer is AdamW, because SGD learns nothing in the first few hundred steps. The environment variable
-    ``benchmark_training`` holds as JSON: num_epochs, num_iterations_per_epoch, initial_lr, and the seed of the initial
-    weights and of all that is drawn in training.
+    ``benchmark_training`` holds as JSON: num_epochs, warmup_epochs, num_iterations_per_epoch, initial_lr, and the seed
+    of the initial weights and of all that is drawn in training.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class FewCasesTrainer(nnUNetTrainer):
         torch.manual_seed(seed)
 
     def configure_optimizers(self) -> tuple:
-        """AdamW with nnU-Net's schedule."""
+        """AdamW with nnU-Net's schedule, which may begin with a warm-up."""
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.initial_lr)
+        if self.warmup_epochs:
+            return optimizer, WarmUpPolyLR(optimizer, self.initial_lr, self.num_epochs, self.warmup_epochs)
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
     def train_step(self, batch: dict) -> dict:
