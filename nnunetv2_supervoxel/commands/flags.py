@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_supervoxel.config import GenerationConfig, find_config, load_config
 from nnunetv2_supervoxel.files.aside import check_writable
@@ -87,6 +88,12 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="FILE.csv", help="write a table: case, status, supervoxels, ...")
     parser.add_argument("--json-log", type=Path, metavar="FILE", help="add a line of JSON as soon as a case is done")
+
+
+def what_to_do(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Which cases `add_running`'s values ask for, and how, as `dataset_job` and `folder_job` take it."""
+    names = ("num_parts", "part_id", "overwrite", "claim_timeout")
+    return {"names": arguments.cases} | {name: getattr(arguments, name) for name in names}
 
 
 def check_running(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from nnunetv2_supervoxel.commands.flags import (
     check_running,
     make_parser,
     read_config,
+    what_to_do,
 )
 from nnunetv2_supervoxel.commands.summary import RunSummary
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
@@ -27,33 +28,18 @@ def main() -> int:
         read_plans(dataset_folder(dataset), arguments.p, arguments.c)
     share_machine()
 
-    from nnunetv2_supervoxel.files.preprocessed import locate_dataset
-    from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases, share_of
     from nnunetv2_supervoxel.runners.choice import chosen_runner
-    from nnunetv2_supervoxel.runners.generate import generate_dataset
+    from nnunetv2_supervoxel.runners.generate import dataset_job
 
-    for dataset in arguments.d:  # one that isn't preprocessed or is unfit is reported before hours of work on others
-        cases = dataset_cases(locate_dataset(dataset, arguments.p, arguments.c), config)
-        share = share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id)
-        begin_run(share, arguments.overwrite, arguments.claim_timeout)
+    # A dataset that isn't preprocessed or is unfit is reported before models are loaded, and hours of work on others.
+    jobs = [dataset_job(dataset, config, arguments.p, arguments.c, **what_to_do(arguments)) for dataset in arguments.d]
     with (
         stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,
     ):
-        for dataset in arguments.d:
-            generate_dataset(
-                dataset,
-                plans=arguments.p,
-                configuration=arguments.c,
-                names=arguments.cases,
-                num_parts=arguments.num_parts,
-                part_id=arguments.part_id,
-                overwrite=arguments.overwrite,
-                claim_timeout=arguments.claim_timeout,
-                runner=runner,
-                tell=summary.add,
-            )
+        for job in jobs:
+            job.do(runner, summary.add)
     return summary.exit_code
 
 

@@ -13,6 +13,7 @@ from nnunetv2_supervoxel.commands.flags import (
     check_running,
     make_parser,
     read_config,
+    what_to_do,
 )
 from nnunetv2_supervoxel.commands.summary import RunSummary
 from nnunetv2_supervoxel.files.image_folders import images_to_generate
@@ -27,30 +28,16 @@ def main() -> int:
     images_to_generate(arguments.i, output, config)  # a wrong folder is reported before anything heavy is imported
     share_machine()
 
-    from nnunetv2_supervoxel.runners.cases import begin_run, folder_cases, share_of
     from nnunetv2_supervoxel.runners.choice import chosen_runner
-    from nnunetv2_supervoxel.runners.generate import generate_folder
+    from nnunetv2_supervoxel.runners.generate import folder_job
 
-    cases = folder_cases(arguments.i, output, config)
-    share = share_of(cases, arguments.cases, arguments.num_parts, arguments.part_id)
-    # What can't be written is reported before models are loaded.
-    begin_run(share, arguments.overwrite, arguments.claim_timeout)
+    job = folder_job(arguments.i, output, config, **what_to_do(arguments))  # before models are loaded
     with (
         stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
         RunSummary(arguments.report, arguments.json_log) as summary,
     ):
-        generate_folder(
-            arguments.i,
-            output,
-            names=arguments.cases,
-            num_parts=arguments.num_parts,
-            part_id=arguments.part_id,
-            overwrite=arguments.overwrite,
-            claim_timeout=arguments.claim_timeout,
-            runner=runner,
-            tell=summary.add,
-        )
+        job.do(runner, summary.add)
     return summary.exit_code
 
 

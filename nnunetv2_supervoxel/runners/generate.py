@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,9 +13,69 @@ from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT
 from nnunetv2_supervoxel.files.preprocessed import locate_dataset
 from nnunetv2_supervoxel.generation.pipeline import SupervoxelGenerator
 from nnunetv2_supervoxel.runners.base import Runner, Tell
-from nnunetv2_supervoxel.runners.cases import begin_run, dataset_cases, folder_cases, share_of
+from nnunetv2_supervoxel.runners.cases import Case, Run, begin_run, dataset_cases, folder_cases, share_of
 from nnunetv2_supervoxel.runners.reports import CaseReport
 from nnunetv2_supervoxel.runners.serial import SerialRunner
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done of a dataset or a folder. It is known to be there, and to be writable.
+
+    Attributes:
+        title: name of the dataset or folder.
+        cases: this process's part of them.
+        run: how they are done.
+    """
+
+    title: str
+    cases: list[Case]
+    run: Run
+
+    def do(self, runner: Runner, tell: Tell | None) -> list[CaseReport]:
+        """See `Runner.run`."""
+        return runner.run(self.cases, self.run, self.title, tell)
+
+
+def dataset_job(
+    dataset: str | int,
+    config: GenerationConfig,
+    plans: str,
+    configuration: str,
+    names: Sequence[str] | None,
+    num_parts: int,
+    part_id: int,
+    overwrite: bool,
+    claim_timeout: float,
+) -> Job:
+    """What `generate_dataset` does; no models are needed to know it.
+
+    Raises:
+        UserError: the dataset isn't preprocessed or unfit for the config, there is no case of a name, or nothing can be
+            written.
+    """
+    located = locate_dataset(dataset, plans, configuration)
+    cases = share_of(dataset_cases(located, config), names, num_parts, part_id)
+    return Job(located.folder.name, cases, begin_run(cases, overwrite, claim_timeout))
+
+
+def folder_job(
+    images: Path,
+    output: Path,
+    config: GenerationConfig,
+    names: Sequence[str] | None,
+    num_parts: int,
+    part_id: int,
+    overwrite: bool,
+    claim_timeout: float,
+) -> Job:
+    """What `generate_folder` does; no models are needed to know it.
+
+    Raises:
+        UserError: no image is found, or none of a name, they lie in `output`, or nothing can be written there.
+    """
+    cases = share_of(folder_cases(images, output, config), names, num_parts, part_id)
+    return Job(images.name, cases, begin_run(cases, overwrite, claim_timeout))
 
 
 def generate_dataset(
@@ -52,12 +113,9 @@ def generate_dataset(
         UserError: the dataset isn't preprocessed, there is no case of a name, nothing can be written (any more), or
             config, checkpoint or device are unfit. Never for a single case.
     """
-    located = locate_dataset(dataset, plans, configuration)
     config = runner.config if runner else config or GenerationConfig()
-    cases = share_of(dataset_cases(located, config), names, num_parts, part_id)
-    run = begin_run(cases, overwrite, claim_timeout)
-    runner = runner or SerialRunner(SupervoxelGenerator(config, device))
-    return runner.run(cases, run, located.folder.name, tell)
+    job = dataset_job(dataset, config, plans, configuration, names, num_parts, part_id, overwrite, claim_timeout)
+    return job.do(runner or SerialRunner(SupervoxelGenerator(config, device)), tell)
 
 
 def generate_folder(
@@ -94,9 +152,6 @@ def generate_folder(
         UserError: no image is found, or none of a name, they lie in `output`, nothing can be written there (any more),
             or config, checkpoint or device are unfit. Never for a single image.
     """
-    images, output = Path(images), Path(output)
     config = runner.config if runner else config or GenerationConfig()
-    cases = share_of(folder_cases(images, output, config), names, num_parts, part_id)
-    run = begin_run(cases, overwrite, claim_timeout)
-    runner = runner or SerialRunner(SupervoxelGenerator(config, device))
-    return runner.run(cases, run, images.name, tell)
+    job = folder_job(Path(images), Path(output), config, names, num_parts, part_id, overwrite, claim_timeout)
+    return job.do(runner or SerialRunner(SupervoxelGenerator(config, device)), tell)

@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from nnunetv2_supervoxel.commands.generate_folder import main
-from nnunetv2_supervoxel.runners import generate
+from nnunetv2_supervoxel.runners.serial import SerialRunner
 from nnunetv2_supervoxel.runners.stopping import Stopped
 
 Contents = Callable[..., dict[str, bytes]]
@@ -119,7 +119,7 @@ def test_what_is_said_of_a_run_that_overwrites(
     (tmp_path / "scans").mkdir()
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.float32)), str(tmp_path / "scans" / "a.nii.gz"))
     (tmp_path / "slic.yaml").write_text("method: slic\n")
-    monkeypatch.setattr(generate, "generate_folder", stopped)
+    monkeypatch.setattr(SerialRunner, "run", stopped)
     command = ["SuperVoxel_generate", "-i", str(tmp_path / "scans"), "-c", str(tmp_path / "slic.yaml")]
     ends = {"": "the same command goes on from there.\n", "--overwrite": "the other old supervoxels stay.\n"}
     for flag, end in ends.items():
