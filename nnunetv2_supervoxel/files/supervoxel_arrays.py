@@ -26,6 +26,7 @@ from nnunetv2_supervoxel.masks.supervoxel_sets import SupervoxelSet
 # Supervoxels are small. With small chunks, most chunks hold only zeros, which cost no space and no time.
 _MAX_CHUNK_BYTES = 512 * 1024
 _NIFTI_SIZES = 42  # where x, y and z stand in it
+_NIFTI_LONGEST = 32767  # voxels along an axis
 
 
 def open_array(path: Path) -> blosc2.NDArray:
@@ -84,6 +85,9 @@ def write_image(path: Path, supervoxels: SupervoxelSet, header: Header | None) -
     """Write a 4D image (x, y, z, n) with the geometry of the input, or SimpleITK's default without a header.
 
     As NIfTI, one supervoxel is in memory at a time; in other formats all are.
+
+    Raises:
+        UserError: NIfTI can't hold as many voxels along an axis.
     """
     if path.name.endswith((".nii", ".nii.gz")):
         _write_nifti(path, supervoxels, header)
@@ -104,6 +108,11 @@ def _image(array: np.ndarray, header: Header | None) -> sitk.Image:
 
 def _write_nifti(path: Path, supervoxels: SupervoxelSet, header: Header | None) -> None:
     """The header is that of an image with as many volumes, but few voxels in each; only their numbers differ."""
+    if max(supervoxels.shape) > _NIFTI_LONGEST:
+        raise UserError(
+            f"it has {max(supervoxels.shape)} voxels along an axis, and NIfTI holds {_NIFTI_LONGEST} at most; convert "
+            "the image to .nrrd or .mha, whose supervoxels are written in the same format."
+        )
     few = path.with_name(".few_voxels.nii")
     sizes = [min(size, 2) for size in supervoxels.shape]
     write_sitk(_image(np.zeros((len(supervoxels), *sizes), np.uint8), header), few)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from nnunetv2_supervoxel import SupervoxelSet
+from nnunetv2_supervoxel import SupervoxelSet, UserError
 from nnunetv2_supervoxel.files import supervoxel_arrays, supervoxel_files
 from nnunetv2_supervoxel.files.image_writing import write_sitk
 from nnunetv2_supervoxel.files.nibabel_images import has_right_angles
@@ -77,6 +77,17 @@ def test_nifti_is_what_itk_writes_of_all_volumes_at_once(
     opened = gzip.open if ending == ".nii.gz" else open
     with opened(tmp_path / f"case{ending}", "rb") as written, opened(tmp_path / f"expected{ending}", "rb") as expected:
         assert written.read() == expected.read()
+
+
+def test_an_axis_too_long_for_nifti_is_refused(tmp_path: Path) -> None:
+    labels = np.zeros((2, 3, 32768), np.uint8)
+    labels[1, 2, -5:] = 1
+    with pytest.raises(UserError, match="32768 voxels along an axis, and NIfTI holds 32767 at most; convert the image"):
+        supervoxel_arrays.write_image(tmp_path / "a.nii.gz", SupervoxelSet.of_labels(labels), None)
+    assert not list(tmp_path.iterdir())
+    for name, written in (("a.nrrd", labels), ("a.nii", labels[:, :, 1:])):
+        supervoxel_arrays.write_image(tmp_path / name, SupervoxelSet.of_labels(written), None)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name))), written[None])
 
 
 def test_nifti_needs_the_memory_of_one_volume(tmp_path: Path) -> None:
