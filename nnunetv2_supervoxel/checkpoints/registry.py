@@ -92,6 +92,9 @@ for _checkpoint in _OFFICIAL:
     OFFICIAL_CHECKPOINTS[_checkpoint.family][_checkpoint.name] = _checkpoint
 
 
+_OR_TINY = ", or try the pipeline with the config 'tiny', whose checkpoints come with the package"
+
+
 def checkpoint_folder() -> Path:
     """`$nnUNet_supervoxel_checkpoints`, or this user's cache folder."""
     return Path(os.environ.get(FOLDER_VARIABLE) or pooch.os_cache("nnunetv2_supervoxel"))
@@ -118,10 +121,7 @@ def find_checkpoint(family: Family, name_or_path: str) -> Path:
     else:
         known = ", ".join([*OFFICIAL_CHECKPOINTS[family], BUNDLED])
         hint = f"Give the path of a file or one of: {known} ('nnUNetv2_supervoxel_download_checkpoints' fetches them)"
-    raise UserError(
-        f"{_CONFIG_KEYS[family]}: there is no file {path}. {hint}, "
-        "or try the pipeline with the bundled tiny checkpoints: '-config tiny'."
-    )
+    raise UserError(f"{_CONFIG_KEYS[family]}: there is no file {path}. {hint}{_OR_TINY}.")
 
 
 def check_all_there(names: Mapping[Family, str | None]) -> None:
@@ -138,7 +138,8 @@ def check_all_there(names: Mapping[Family, str | None]) -> None:
         except UserError as error:
             problems.append(str(error))
     if problems:
-        raise UserError(" ".join(problems))
+        # What else there is to try is said once.
+        raise UserError(" ".join([*(problem.replace(_OR_TINY, "") for problem in problems[:-1]), problems[-1]]))
 
 
 def _bundled(family: Family) -> Path:

@@ -11,9 +11,7 @@ from nnunetv2_supervoxel.config import GenerationConfig, find_config, load_confi
 from nnunetv2_supervoxel.files.aside import check_writable
 from nnunetv2_supervoxel.files.claims import CLAIM_TIMEOUT
 
-STARTS_OVER = (
-    "what was finished is kept; the same command makes all anew, and without --overwrite the other old supervoxels stay"
-)
+STARTS_OVER = "what was finished is kept, the rest is as it was; with --overwrite, the same command begins anew"
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:

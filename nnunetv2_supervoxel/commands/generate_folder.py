@@ -35,7 +35,7 @@ def main() -> int:
     with (
         stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,
-        RunSummary(arguments.report, arguments.json_log) as summary,
+        RunSummary([job], arguments.report, arguments.json_log) as summary,
     ):
         job.do(runner, summary.add)
     return summary.exit_code

@@ -17,6 +17,7 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.aside import writing_to
 
 if TYPE_CHECKING:
+    from nnunetv2_supervoxel.runners.generate import Job
     from nnunetv2_supervoxel.runners.reports import CaseReport
 
 
@@ -64,11 +65,13 @@ class RunSummary:
     """Takes the reports of cases. In the end they are summed up, also if a signal or a full disk ended the run.
 
     Args:
+        jobs: what the run is to do.
         table: CSV file to write the reports to, if one is wanted.
         log: file to which a line of JSON is added for every case as soon as it is through, if one is wanted.
     """
 
-    def __init__(self, table: Path | None, log: Path | None) -> None:
+    def __init__(self, jobs: Sequence[Job], table: Path | None, log: Path | None) -> None:
+        self._cases = [case for job in jobs for case in job.cases]
         self._table = table
         self._log = log
         self._reports: list[CaseReport] = []
@@ -100,9 +103,12 @@ class RunSummary:
     def _sum_up(self) -> None:
         """Print how many cases were made, kept, ..., and name those that failed; write the table if one is wanted."""
         reports, count = self._reports, Counter(report.status for report in self._reports)
+        through = f"{len(reports)} of " if len(reports) < len(self._cases) else ""
+        supervoxels, folders = sum(report.supervoxels for report in reports), {case.target for case in self._cases}
+        where = f", in {folders.pop()}" if supervoxels and len(folders) == 1 else ""
         print(
-            f"{len(reports)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without supervoxels, "
-            f"{count['failed']} failed; {sum(report.supervoxels for report in reports)} supervoxels in all."
+            f"{through}{len(self._cases)} cases: {count['made']} made, {count['kept']} kept, {count['empty']} without "
+            f"supervoxels, {count['failed']} failed; {supervoxels} supervoxels in all{where}."
         )
         if differing := [report.differing for report in reports if report.differing]:
             settings = ", ".join(sorted(set().union(*differing)))

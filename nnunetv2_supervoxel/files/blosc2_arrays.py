@@ -11,6 +11,19 @@ import blosc2
 _STANDS_FOR_VOXELS = ("LazyArray", "proxy-source", "b2o")
 
 
+_FRAME_LENGTH = slice(16, 24)  # of the header, where the file's own length stands (Blosc2's contiguous frame format)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file has the length that its header says: not whether its voxels are right, but in no time."""
+    try:
+        with open(path, "rb") as file:
+            length = file.read(_FRAME_LENGTH.stop)[_FRAME_LENGTH]
+            return path.stat().st_size == int.from_bytes(length, "big") > 0
+    except OSError:
+        return False
+
+
 def open_blosc2(path: Path) -> blosc2.NDArray:
     """An array, opened lazily. Nothing that the file holds is run.
 

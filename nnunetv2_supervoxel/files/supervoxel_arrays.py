@@ -39,10 +39,13 @@ def open_array(path: Path) -> blosc2.NDArray:
         array = open_blosc2(path)
     except Exception as error:
         raise UserError(
-            f"{path} can't be opened: it is missing or damaged; make the case again (--overwrite)."
+            f"{path} can't be opened: it is missing or damaged; "
+            f"generate the case again (--overwrite -cases {path.stem})."
         ) from error
     if array.ndim != 4 or array.dtype != np.uint8:
-        raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); make the case again (--overwrite).")
+        raise UserError(
+            f"{path} isn't a 4D uint8 array (n, z, y, x); generate the case again (--overwrite -cases {path.stem})."
+        )
     return array
 
 

@@ -27,6 +27,7 @@ import pooch
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files import class_locations, supervoxel_arrays
 from nnunetv2_supervoxel.files.aside import check_name, folder_aside, make_folder, remove_leftovers
+from nnunetv2_supervoxel.files.blosc2_arrays import is_whole
 from nnunetv2_supervoxel.files.image_folders import find_arrays
 from nnunetv2_supervoxel.files.supervoxel_folders import ARRAY_ENDING as ARRAY_ENDING
 from nnunetv2_supervoxel.files.supervoxel_folders import PROVENANCE_ENDING
@@ -46,7 +47,10 @@ def writable_ending(ending: str) -> str:
 
 
 def is_done(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> bool:
-    """Whether `case` needs no further work: its files are whole, or its JSON says that nothing was found."""
+    """Whether `case` needs no further work: its files are there, or its JSON says that nothing was found.
+
+    An array that was cut off, by a copy or a full disk, needs some; further damage is for `quality.contract` to find.
+    """
     try:
         provenance = read_provenance(folder, case)
         n = provenance["n"]
@@ -55,7 +59,8 @@ def is_done(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> bool:
         return False
     if not isinstance(voxels, int) or n != len(provenance["supervoxels"]):
         return False
-    return n == 0 or all(_path(folder, case, end).is_file() for end in _endings(ending))
+    paths = paths_of(folder, case, ending)
+    return n == 0 or (all(path.is_file() for path in paths) and (ending != ARRAY_ENDING or is_whole(paths[-1])))
 
 
 def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> None:
@@ -97,7 +102,7 @@ def read_provenance(folder: Path | str, case: str) -> dict:
         return dict(json.loads(path.read_text()).items())
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{path} can't be read: it is missing or damaged; generate the case again with --overwrite."
+            f"{path} can't be read: it is missing or damaged; generate the case again (--overwrite -cases {case})."
         ) from error
 
 

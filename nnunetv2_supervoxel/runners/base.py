@@ -88,10 +88,11 @@ class RunProgress:
             self._bar.write(f"{report.case}: {report.status}: {report.message}")
         if self._tell:
             self._tell(report)
-        self._show()
-        self._bar.update()
+        self._show(through=1)
 
-    def _show(self) -> None:
+    def _show(self, through: int = 0) -> None:
         counts = [f"{self._supervoxels} supervoxels"]
         counts += [f"{self._failed} failed"] if self._failed else []
-        self._bar.set_postfix_str(", ".join([*counts, self._now] if self._now else counts))
+        self._bar.set_postfix_str(", ".join([*counts, self._now] if self._now else counts), refresh=False)
+        self._bar.update(through)
+        self._bar.refresh()

@@ -112,7 +112,7 @@ def test_a_missing_checkpoint_shows_how_to_get_it(tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError) as error:
         find_checkpoint("sam2", "large")
     assert "nnUNetv2_supervoxel_download_checkpoints --sam2 large" in str(error.value)
-    assert "-config tiny" in str(error.value)
+    assert "try the pipeline with the config 'tiny'" in str(error.value)
     assert "sam2_checkpoint" in str(error.value)
     with pytest.raises(UserError, match=r"no file .*nowhere\.pt.*vit_h, vit_l, vit_b, bundled"):
         find_checkpoint("sam", str(tmp_path / "nowhere.pt"))

@@ -106,7 +106,7 @@ def test_preemption_keeps_what_is_done_and_says_so(tmp_path: Path, nnunet_folder
     with open(tmp_path / "report.csv", newline="") as file:
         done = [row["case"] for row in csv.DictReader(file)]
     assert 2 <= len(done) < cases
-    assert f"{len(done)} cases: {len(done)} made" in printed
+    assert f"{len(done)} of {cases} cases: {len(done)} made" in printed
     assert sorted(os.listdir(output)) == [f"{case}{end}" for case in done for end in (".json", ".nrrd")]
 
 
@@ -121,7 +121,10 @@ def test_what_is_said_of_a_run_that_overwrites(
     (tmp_path / "slic.yaml").write_text("method: slic\n")
     monkeypatch.setattr(SerialRunner, "run", stopped)
     command = ["SuperVoxel_generate", "-i", str(tmp_path / "scans"), "-c", str(tmp_path / "slic.yaml")]
-    ends = {"": "the same command goes on from there.\n", "--overwrite": "the other old supervoxels stay.\n"}
+    ends = {
+        "": "the same command goes on from there.\n",
+        "--overwrite": "the same command begins anew.\n",
+    }
     for flag, end in ends.items():
         monkeypatch.setattr(sys, "argv", [*command, *filter(None, [flag])])
         assert main() == 143

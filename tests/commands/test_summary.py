@@ -11,6 +11,8 @@ import pytest
 from nnunetv2_supervoxel import CaseReport
 from nnunetv2_supervoxel.commands.summary import RunSummary, Tally
 from nnunetv2_supervoxel.errors import NotWritableError, UserError
+from nnunetv2_supervoxel.runners.cases import Case, Run
+from nnunetv2_supervoxel.runners.generate import Job
 from nnunetv2_supervoxel.runners.stopping import Stopped
 
 
@@ -45,7 +47,7 @@ def test_a_mistake_at_the_beginning_has_nothing_to_count(capsys: pytest.CaptureF
 
 def test_cases_of_several_datasets_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, log = tmp_path / "table.csv", tmp_path / "log.jsonl"
-    with RunSummary(table, log) as summary:
+    with RunSummary([], table, log) as summary:
         summary.add(CaseReport("a", "failed", message="it is damaged.", dataset="Dataset004_Liver"))
         summary.add(CaseReport("a", "made", 3, dataset="Dataset005_Prostate"))
     assert summary.exit_code == 1
@@ -58,6 +60,22 @@ def test_cases_of_several_datasets_are_told_apart(tmp_path: Path, capsys: pytest
             ("Dataset004_Liver", "a", "failed"),
             ("Dataset005_Prostate", "a", "made"),
         ]
-    with RunSummary(None, None) as summary:
+    with RunSummary([], None, None) as summary:
         summary.add(CaseReport("a", "failed", message="it is damaged.", dataset="Dataset004_Liver"))
     assert capsys.readouterr().err == "  a: it is damaged.\n"
+
+
+def test_what_a_stopped_run_did_not_reach_is_counted_and_the_folder_named(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [Case(name=name, channels=(0,), target=Path("/out")) for name in "abc"]
+    jobs = [Job("scans", cases[:2], Run()), Job("more", cases[2:], Run())]
+    summary, stop = RunSummary(jobs, None, None), Stopped()
+    summary.add(CaseReport("a", "made", 3))
+    with pytest.raises(Stopped), summary:
+        raise stop
+    words = "1 made, 0 kept, 0 without supervoxels, 0 failed; 3 supervoxels in all, in /out.\n"
+    assert capsys.readouterr().out == f"1 of 3 cases: {words}"
+    with RunSummary(jobs[1:], None, None) as summary:
+        summary.add(CaseReport("c", "empty"))
+    assert capsys.readouterr().out == (
+        "1 cases: 0 made, 0 kept, 1 without supervoxels, 0 failed; 0 supervoxels in all.\n"
+    )

@@ -83,6 +83,19 @@ def test_a_case_with_a_missing_file_is_not_done(
     assert not supervoxel_files.is_done(tmp_path, "case")
 
 
+@pytest.mark.parametrize("left", [0, 20, 0.5, 0.999])
+def test_a_case_whose_array_was_cut_off_is_not_done(
+    some_supervoxels: Make, tmp_path: Path, rng: np.random.Generator, left: float
+) -> None:
+    supervoxel_files.write_case(tmp_path, "case", some_supervoxels(rng), {})
+    array = tmp_path / "case.b2nd"
+    whole = array.read_bytes()
+    array.write_bytes(whole[: left if left > 1 else int(left * len(whole))])
+    assert not supervoxel_files.is_done(tmp_path, "case")
+    array.write_bytes(whole)
+    assert supervoxel_files.is_done(tmp_path, "case")
+
+
 def test_a_failure_while_writing_leaves_the_old_files(
     some_supervoxels: Make, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,5 +136,6 @@ def test_damaged_files_are_told_in_plain_sentences(
     with pytest.raises(UserError) as error:
         supervoxel_files.open_array(tmp_path, "case")
     assert str(error.value) == (
-        f"{tmp_path}/case.b2nd can't be opened: it is missing or damaged; make the case again (--overwrite)."
+        f"{tmp_path}/case.b2nd can't be opened: it is missing or damaged; generate the case again "
+        "(--overwrite -cases case)."
     )
