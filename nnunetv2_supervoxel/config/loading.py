@@ -35,10 +35,12 @@ def find_config(name_or_path: str, what_for: str = "generation") -> Path:
     templates_by_name = {found.stem: found for found in sorted(package_folder("configs").glob("*.yaml"))}
     if name_or_path in templates_by_name:
         return templates_by_name[name_or_path]
-    templates = ", ".join(
-        name for name in templates_by_name if name == what_for or not {name, what_for} & _FOR_TRAINING
+    templates = [name for name in templates_by_name if name == what_for or not {name, what_for} & _FOR_TRAINING]
+    meant = did_you_mean(name_or_path, templates) or "."
+    raise UserError(
+        f"There is no config file {path}{meant} Give the path of a YAML file, or a template's name: "
+        f"{', '.join(templates)}."
     )
-    raise UserError(f"There is no config file {path}; give the path of a YAML file, or a template's name: {templates}.")
 
 
 def load_config(path: Path | str, config_class: type[AnyConfig]) -> AnyConfig:

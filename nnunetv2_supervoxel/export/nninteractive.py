@@ -111,7 +111,8 @@ def license_of(model: TrainedModel, named: str | None) -> tuple[str, list[str]]:
         UserError: the start model names no licence, and the user doesn't either.
     """
     if model.start is None:
-        return named or NO_LICENSE, []
+        unsaid = "no --license is given: whoever opens the model reads that its licence is unspecified."
+        return (named, []) if named else (NO_LICENSE, [unsaid])
     origin, inherited = model.start["folder"], model.start["license"]
     if named is None and inherited is None:
         raise UserError(

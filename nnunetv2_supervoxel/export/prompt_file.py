@@ -223,6 +223,11 @@ def _in_plain_words(error: ValidationError) -> str:
         where, what = where[:-1], "a name is made of letters, digits, '_', '-', '.' and spaces between them"
     elif first["type"] == "missing" and isinstance(where[-1], int):
         where, what = where[:-1], "a position is three numbers, x, y and z"
+    elif first["type"] == "too_short":
+        what = "there is nothing in it"
+    elif first["type"] == "union_tag_invalid":
+        kind = first["ctx"]["tag"]
+        what = f"unknown type '{kind}'{did_you_mean(kind, _KEYS)} (known: {', '.join(_KEYS)})"
     elif first["type"] == "value_error":
         what = str(first["ctx"]["error"])
     elif first["type"] == "extra_forbidden":

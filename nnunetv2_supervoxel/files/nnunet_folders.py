@@ -40,10 +40,10 @@ def dataset_folder(dataset: str | int) -> Path:
         raise UserError(f"The environment variable nnUNet_preprocessed says {root}, which is no folder.")
     name = _dataset_name(dataset)
     if name is None:
-        raise UserError(
-            f"There is no dataset {dataset} in {root}; "
-            f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
-        )
+        remedy = "give its ID, as for nnUNetv2_train"
+        if str(dataset).isdigit():
+            remedy = f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID"
+        raise UserError(f"There is no dataset {dataset} in {root}; {remedy}.")
     return root / name
 
 

@@ -45,7 +45,7 @@ def import_images(folder: Path, dataset_id: int, name: str = "Unlabelled") -> tu
     images = find_images(folder, NNUNET_ENDINGS)
     ending = _only_ending(folder, images)
     if taken := sorted(raw.glob(f"Dataset{dataset_id:03d}_*")):
-        raise UserError(f"{taken[0]} has the number {dataset_id} already; take another with -d.")
+        raise UserError(f"{taken[0]} has the number {dataset_id} already; take another with -d, or remove that folder.")
     target = raw / f"Dataset{dataset_id:03d}_{name}"
     check_name(target)
     make_folder(raw)

@@ -112,7 +112,7 @@ def test_one_value_stands_for_a_list_and_none_for_an_empty_one(tmp_path: Path) -
 
 
 def test_an_unknown_template_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no config file .*tinny.*nnUNet_preprocessed, .*tiny"):
+    with pytest.raises(UserError, match=r"no config file tinny, did you mean 'tiny'\? Give .*nnUNet_preprocessed"):
         find_config("tinny")
     with pytest.raises(UserError, match=r"template's name: prompt_training\.$"):
         find_config("tinny", "prompt_training")

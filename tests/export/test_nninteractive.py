@@ -164,7 +164,10 @@ def test_the_licence_of_the_model_that_the_training_started_from(model):
     with pytest.raises(UserError, match=r"names no licence; .*--license"):
         license_of(unknown, None)
     assert license_of(unknown, "MIT") == ("MIT", [])
-    assert license_of(model, None)[0].startswith("unspecified")
+    text, said = license_of(model, None)
+    assert text.startswith("unspecified")
+    assert said == ["no --license is given: whoever opens the model reads that its licence is unspecified."]
+    assert license_of(model, "MIT") == ("MIT", [])
 
 
 def test_nothing_is_overwritten(model, exported):

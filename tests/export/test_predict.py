@@ -125,11 +125,15 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
     ("content", "words"),
     [
         ("{", "Invalid JSON"),
-        ({"cases": {}}, "cases"),
+        ({"cases": {}}, "cases: there is nothing in it"),
+        ({"cases": {"a": {"b": []}}}, "cases > a > b: there is nothing in it"),
         ({"cases": {"a": {}}}, "names no object"),
         ({"cases": {"a": {"../b": [{"type": "point", "position": [1, 2, 3]}]}}}, "../b: a name is made of"),
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2]}]}}}, "position: a position is three numbers"),
-        ({"cases": {"a": {"b": [{"type": "pint", "position": [1, 2, 3]}]}}}, "pint"),
+        (
+            {"cases": {"a": {"b": [{"type": "pint", "position": [1, 2, 3]}]}}},
+            "b > 0: unknown type 'pint', did you mean 'point'?",
+        ),
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "sign": 1}]}}}, "sign"),
         (
             {"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "positve": False}]}}},

@@ -32,8 +32,8 @@ def test_a_dataset_is_found_by_its_id_or_name(monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.setenv(variable, str(tmp_path))
     for dataset in (123, "123", "Dataset123_Some"):
         assert dataset_folder(dataset) == tmp_path / "Dataset123_Some"
-    for dataset in (124, "some"):
-        with pytest.raises(UserError, match=f"no dataset {dataset}"):
+    for dataset, remedy in ((124, "run 'nnUNetv2_plan_and_preprocess -d 124' first"), ("some", "give its ID")):
+        with pytest.raises(UserError, match=f"no dataset {dataset} in {tmp_path}; {remedy}"):
             dataset_folder(dataset)
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="which is no folder"):
