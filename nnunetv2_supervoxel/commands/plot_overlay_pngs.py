@@ -47,7 +47,7 @@ def _parse() -> argparse.Namespace:
     parser = make_parser(
         "Paint supervoxels over the slice of every case where they have most of their voxels, OUT/CASE.png. The flags "
         "are those of nnUNetv2_plot_overlay_pngs, which does so with labels. Where supervoxels overlap, the smaller "
-        "one is seen. Spacing is disregarded.",
+        "one is seen. Spacing is disregarded. Small slices are enlarged to 512 pixels or more.",
         "example: nnUNetv2_supervoxel_plot_overlay_pngs -d 4 -o overlays",
     )
     parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset")
@@ -74,13 +74,13 @@ def _parse() -> argparse.Namespace:
         type=float,
         default=0.6,
         metavar="SHARE",
-        help="of the colours; higher is brighter and less transparent (default: %(default)s)",
+        help="of the colours, from 0 to 1; higher is brighter and less transparent (default: %(default)s)",
     )
     arguments = parser.parse_args()
     if arguments.np < 1:
         parser.error("-np must be at least 1")
     if arguments.channel_idx < 0:
         parser.error("-channel_idx counts from 0")
-    if not 0 <= arguments.overlay_intensity < float("inf"):
-        parser.error("-overlay_intensity must be 0 or more")
+    if not 0 <= arguments.overlay_intensity <= 1:
+        parser.error("-overlay_intensity must be from 0 to 1")
     return arguments

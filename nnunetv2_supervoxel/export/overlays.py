@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.quality.cases import attempt
 from nnunetv2_supervoxel.quality.evaluation import evaluated
 
+_LEAST_SIDE = 512  # pixels of a picture's longer side, about: a voxel each would be too small to judge
 _COLOURS = len(color_cycle) - 1  # nnU-Net's first one is black, for the background
 
 
@@ -81,7 +83,7 @@ class _CaseToPlot:
         colours = {label: 1 + number % _COLOURS for number, label in enumerate(seen)}
         overlay = generate_overlay(image[self.channel, index], labels[index], colours, overlay_intensity=self.intensity)
         with file_aside(path) as aside:
-            png.imsave(aside, overlay)
+            png.imsave(aside, _enlarged(overlay))
         return Outcome(self.name, plotted=True)
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
@@ -115,14 +117,15 @@ def plot_overlays(
 ) -> list[Outcome]:
     """Write ``CASE.png`` of every case: a slice along the first axis, the one where supervoxels have most of theirs.
 
-    It is nnU-Net's choice for labels, and its painting. Where supervoxels overlap, the smaller one is seen.
+    It is nnU-Net's choice for labels, and its painting. Where supervoxels overlap, the smaller one is seen. Every voxel
+    is a square of as many pixels as give a longer side of 512 or more.
 
     Args:
         found: from `find_supervoxels`.
         output: folder, made if missing. Pictures that are there are replaced.
         channel: of the image, from 0.
         raw: show the original images of $nnUNet_raw; else the preprocessed ones.
-        intensity: of the colours; 0 shows the image alone.
+        intensity: of the colours, from 0, the image alone, to 1.
         processes: how many cases at once.
 
     Raises:
@@ -140,6 +143,12 @@ def plot_overlays(
         for case in found.cases
     ]
     return list(ProgressBar(evaluated(cases, processes), "overlays", len(cases), unit="case"))
+
+
+def _enlarged(picture: np.ndarray) -> np.ndarray:
+    """Every pixel repeated in both directions, if that is needed for `_LEAST_SIDE`."""
+    factor = math.ceil(_LEAST_SIDE / max(picture.shape[:2]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _read_original(files: Sequence[str], manager: PlansManager) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +104,7 @@ def page_content(dataset: EvaluatedDataset, entries: Sequence[Entry], oddness: M
         "findings": findings,
         "makings": makings,
         "columns": _columns_with_values(entries),
-        "rows": [_row(entry, findings) for entry in entries],
+        "rows": [_row(entry, findings, dataset) for entry in entries],
     }
 
 
@@ -120,13 +121,21 @@ def _columns_with_values(entries: Sequence[Entry]) -> list[Column]:
     ]
 
 
-def _row(entry: Entry, findings: Sequence[Finding]) -> dict[str, Any]:
+def _row(entry: Entry, findings: Sequence[Finding], dataset: EvaluatedDataset) -> dict[str, Any]:
+    found_here = [(found.kind, found.cases[entry.case]) for found in findings if entry.case in found.cases]
     return {
         "entry": entry,
         "numbers": entry.numbers,
         "thumbnail": data_uri(entry.thumbnail, "image/webp") if entry.thumbnail else None,
-        "findings": [(found.kind, found.cases[entry.case]) for found in findings if entry.case in found.cases],
+        "findings": [(kind, _without_folders(detail, dataset)) for kind, detail in found_here],
     }
+
+
+def _without_folders(detail: str, dataset: EvaluatedDataset) -> str:
+    """Files as they are called in the folder of the supervoxels, which the page's head names, or in the dataset's."""
+    for folder in (dataset.supervoxels, dataset.folder):
+        detail = detail.replace(f"{folder}{os.sep}", "")
+    return detail
 
 
 def _plots(entries: Sequence[Entry]) -> list[tuple[str, str]]:

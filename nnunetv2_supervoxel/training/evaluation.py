@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+import matplotlib.style
 import numpy as np
 import torch
 
@@ -247,6 +248,11 @@ def plot_curves(summary: dict, path: Path) -> None:
 
     If the training started from a model, its means are dashed lines.
     """
+    with matplotlib.style.context("default"):  # nnU-Net sets a style with large letters
+        _plot_curves(summary, path)
+
+
+def _plot_curves(summary: dict, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
     steps = range(1, summary["interactions"] + 1)
     for color, (source, mean) in enumerate(summary["mean"].items()):

@@ -69,6 +69,8 @@ def test_every_case_is_on_it_with_what_is_odd_about_it(page: Page) -> None:
         "other": ["settings"],
         ODD_NAME: [],
     }
+    (row,) = re.findall(r'<tr id="case-damaged".*?</tr>', page.text, re.DOTALL)
+    assert '</b> <span class="quiet">damaged.b2nd ' in row  # its folder stands in the page's head
     assert "Other settings than most cases: keyframes." in page.text
     assert "a" * 64 in page.text  # the checkpoint's digest
     assert "<i>" not in page.text.split("<script>")[0]

@@ -138,6 +138,19 @@ def test_filtering(table: Opened) -> None:
     assert len(table.cases()) == 11
 
 
+@pytest.mark.parametrize("width", [1600, 1300, 1281, 1000, 400])
+def test_the_table_stays_inside_the_margins(table: Opened, width: int) -> None:
+    table.page.set_viewport_size({"width": width, "height": 900})
+    title, scrolled, cases, whole = table.page.evaluate(
+        "['h1', '.wide', '#case-table', 'html'].map(one => document.querySelector(one).getBoundingClientRect().right)"
+    )
+    assert scrolled == title
+    assert cases <= title or width < 1281  # there it scrolls
+    assert table.page.evaluate("document.documentElement.scrollWidth") <= whole
+    pictures = table.page.eval_on_selector_all("td img", "all => all.map(one => one.getBoundingClientRect().width)")
+    assert min(pictures) > 200
+
+
 def test_the_viewer_draws_the_image_and_supervoxels(viewer: Opened) -> None:
     assert not viewer.page.is_visible("#viewer-message")
     number = viewer.page.locator("#viewer-list input").count()

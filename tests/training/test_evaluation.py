@@ -1,5 +1,8 @@
 """The final validation on a case whose objects are known, with a network that does exactly as it is told."""
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import torch
 
@@ -7,7 +10,7 @@ from nnunetv2_supervoxel.config import PromptTrainingConfig
 from nnunetv2_supervoxel.prompts.encoding import POSITIVE_NEGATIVE
 from nnunetv2_supervoxel.prompts.user import SimulatedUser
 from nnunetv2_supervoxel.training.dataset import PromptCase
-from nnunetv2_supervoxel.training.evaluation import Draw, ObjectResult, evaluate_case
+from nnunetv2_supervoxel.training.evaluation import Draw, ObjectResult, evaluate_case, plot_curves, summarise
 from nnunetv2_supervoxel.training.rounds import InteractionRounds
 
 SHAPE = (12, 20, 28)
@@ -95,3 +98,11 @@ def test_another_object_is_of_the_same_source_and_does_not_hold_the_first() -> N
     assert shell.other["voxels"] == sizes[1]
     assert beside.other["voxels"] == sizes[2]
     assert label.other is None
+
+
+def test_a_style_that_others_set_has_no_effect_on_the_plot(tmp_path: Path) -> None:
+    summary = summarise({"case": evaluated()}, 1)
+    plot_curves(summary, tmp_path / "usual.png")
+    with matplotlib.rc_context({"font.size": 40, "lines.markersize": 9}):
+        plot_curves(summary, tmp_path / "styled.png")
+    assert (tmp_path / "usual.png").read_bytes() == (tmp_path / "styled.png").read_bytes()
