@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point_of_a_whole
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
-from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.quality.inputs import find_dataset
 from nnunetv2_supervoxel.runners.stopping import not_stopping_yet
 from nnunetv2_supervoxel.threads_and_heap import share_machine
@@ -31,6 +31,7 @@ def main() -> int:
         for folder in dict.fromkeys(folders.values()):
             write_report(folder, [dataset for dataset in datasets if folders[dataset.name] == folder], figures)
     for dataset in datasets:
+        note_strays(dataset)
         if without := len(dataset.cases) - len(dataset.label_maps or dataset.cases):
             print(f"Note: {without} of {len(dataset.cases)} cases of {dataset.name} have no label map.")
     failures = {f"{one.dataset}, {one.case}": one.error for one in figures if one.error}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
-from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.errors import check_cases
 from nnunetv2_supervoxel.pages.rendering import check_page
 from nnunetv2_supervoxel.quality.inputs import find_dataset
@@ -20,7 +20,9 @@ def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.
     dataset = find_dataset(arguments.d, arguments.p, arguments.c, None)
-    check_cases(arguments.view or [], dataset.cases, f"with supervoxels in {dataset.supervoxels}")
+    check_cases(
+        arguments.view or [], dataset.cases, f"among the preprocessed ones with supervoxels in {dataset.supervoxels}"
+    )
     page = arguments.o or dataset.folder / f"{dataset.supervoxels.name}_report.html"
     dataset.check_output(page.absolute().parent)
     check_page(page)
@@ -29,6 +31,7 @@ def main() -> int:
     from nnunetv2_supervoxel.pages.dataset_page import write_dataset_page
 
     entries = write_dataset_page(dataset, page, arguments.view, arguments.np)
+    note_strays(dataset)
     count = Counter(entry.status for entry in entries)
     failures = {entry.case: entry.figures.error for entry in entries if entry.status == "failed"}
     return finish(

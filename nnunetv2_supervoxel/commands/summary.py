@@ -17,6 +17,7 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.aside import writing_to
 
 if TYPE_CHECKING:
+    from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
     from nnunetv2_supervoxel.runners.generate import Job
     from nnunetv2_supervoxel.runners.reports import CaseReport
 
@@ -27,6 +28,16 @@ def finish(failures: Mapping[str, str], summary: str) -> int:
         print(f"{case} failed: {reason}", file=sys.stderr)
     print(summary)
     return 1 if failures else 0
+
+
+def note_strays(found: SupervoxelDataset) -> None:
+    """Say that supervoxel files which belong to none of a dataset's cases are left out, if there are some."""
+    if found.strays:
+        print(
+            f"Note: files in {found.supervoxels} belong to no preprocessed case, such as those of '{found.strays[0]}'; "
+            "they are left out (nnUNetv2_supervoxel_verify names all).",
+            file=sys.stderr,
+        )
 
 
 class Tally:

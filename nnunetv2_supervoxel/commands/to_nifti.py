@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
-from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.errors import check_cases
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset, find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
@@ -25,6 +25,7 @@ def main() -> int:
     from nnunetv2_supervoxel.export.to_nifti import write_supervoxels
 
     written = write_supervoxels(found, arguments.o, cases, arguments.flatten, arguments.overwrite)
+    note_strays(found)
     small = f"; {written.vanished} supervoxels are too small to have a voxel there" if written.vanished else ""
     return finish(
         written.failures,
@@ -40,7 +41,7 @@ def _chosen(found: SupervoxelDataset, wanted: list[str] | None) -> list[str]:
         UserError: one of them has no supervoxels.
     """
     cases = list(dict.fromkeys(wanted or found.cases))
-    check_cases(cases, found.cases, f"with supervoxels in {found.supervoxels}")
+    check_cases(cases, found.cases, f"among the preprocessed ones with supervoxels in {found.supervoxels}")
     return cases
 
 

@@ -27,7 +27,7 @@ def main() -> int:
     verified = verify_dataset(found, arguments.repair)
     for case in verified.cases:
         for fault in case.faults:
-            print(f"{case.case}: {case.outcome}: {fault}", file=sys.stderr)
+            print(f"{case.case}: {case.outcome}: {fault.text}", file=sys.stderr)
     for name in verified.strays:
         hidden = "comes from a run that was stopped, or is at work"
         why = hidden if name.startswith(".") else "belongs to no preprocessed case"
@@ -38,10 +38,14 @@ def main() -> int:
 def _sum_up(verified: Verification, dataset: str) -> int:
     """Print the last line; the exit code."""
     count = Counter(case.outcome for case in verified.cases)
+    following = ""
+    if any(case.mendable for case in verified.cases):
+        following = f" Next: nnUNetv2_supervoxel_verify -d {dataset} --repair, with the same -p and -c."
+    elif count["removed"]:
+        following = f" Next: nnUNetv2_supervoxel_generate -d {dataset}, with the same -p and -c."
     print(
         f"{len(verified.cases)} cases: {count['sound']} sound, {count['repaired']} repaired, {count['removed']} "
-        f"removed, {count['wrong']} wrong; {verified.untried} preprocessed cases have no supervoxel files."
-        + (f" Next: nnUNetv2_supervoxel_generate -d {dataset}, with the same -p and -c." if count["removed"] else "")
+        f"removed, {count['wrong']} wrong; {verified.without} preprocessed cases have no supervoxel files.{following}"
     )
     return 1 if count["wrong"] or count["removed"] else 0
 

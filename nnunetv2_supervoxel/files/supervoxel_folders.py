@@ -19,12 +19,17 @@ PROVENANCE_ENDING = ".json"
 class SupervoxelDataset:
     """A dataset with supervoxels.
 
+    Its cases are those that nnU-Net has preprocessed. Other files beside their supervoxels, of images that aren't in
+    the dataset any more or of whatever else, are strays, not failed cases.
+
     Attributes:
         plans: their name.
         configuration: one of them.
         folder: of the dataset, in $nnUNet_preprocessed.
         data_identifier: name of the folder in it that holds the preprocessed cases.
         cases: those for which generation was tried, sorted.
+        untried: the others, sorted.
+        strays: names, sorted, that are no case's, but have files as a case has in the folder of the supervoxels.
     """
 
     plans: str
@@ -32,6 +37,8 @@ class SupervoxelDataset:
     folder: Path
     data_identifier: str
     cases: tuple[str, ...]
+    untried: tuple[str, ...]
+    strays: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -56,7 +63,7 @@ class SupervoxelDataset:
 
 
 def find_supervoxels(dataset: str | int, plans: str, configuration: str) -> SupervoxelDataset:
-    """A dataset, and its cases with supervoxels.
+    """A dataset, and which of its cases have supervoxels.
 
     Args:
         dataset: ID or name ("Dataset990_Demo").
@@ -64,19 +71,22 @@ def find_supervoxels(dataset: str | int, plans: str, configuration: str) -> Supe
         configuration: one that they have.
 
     Raises:
-        UserError: there is no such dataset, it isn't preprocessed, or it has no supervoxels.
+        UserError: there is no such dataset, it isn't preprocessed, or none of its cases has supervoxels.
     """
     folder = dataset_folder(dataset)
     identifier = data_identifier(read_plans(folder, plans, configuration), configuration)
     if not (folder / identifier).is_dir():
         raise UserError(f"There is no folder {folder / identifier}; run nnUNetv2_plan_and_preprocess first.")
-    cases = list_tried(supervoxel_folder(folder, identifier))
-    if not cases:
+    preprocessed = set(list_preprocessed(folder / identifier))
+    tried = set(list_tried(supervoxel_folder(folder, identifier)))
+    if not preprocessed & tried:
         raise UserError(
-            f"{folder.name} has no supervoxels in {supervoxel_folder(folder, identifier)}; "
+            f"{folder.name} has no supervoxels of preprocessed cases in {supervoxel_folder(folder, identifier)}; "
             f"make them with 'nnUNetv2_supervoxel_generate -d {dataset}', with the same -p and -c."
         )
-    return SupervoxelDataset(plans, configuration, folder, identifier, tuple(cases))
+    parts = (preprocessed & tried, preprocessed - tried, tried - preprocessed)
+    cases, untried, strays = (tuple(sorted(part)) for part in parts)
+    return SupervoxelDataset(plans, configuration, folder, identifier, cases, untried, strays)
 
 
 def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) -> Path:
@@ -85,12 +95,13 @@ def supervoxel_folder(preprocessed_dataset: Path | str, data_identifier: str) ->
 
 
 def list_preprocessed(folder: Path) -> list[str]:
-    """Identifiers, sorted, of the cases in a folder that nnU-Net's preprocessing has filled.
+    """Identifiers, sorted, of the cases in a folder that nnU-Net's preprocessing has filled: those that nnU-Net lists.
 
     Raises:
         UserError: there is no such folder, or no case in it.
     """
-    cases = _stems(folder, ".pkl")
+    images = [name for name in _stems(folder, ARRAY_ENDING) if not name.endswith("_seg")]
+    cases = sorted({*images, *_stems(folder, ".npz")})
     if not cases:
         raise UserError(f"There are no preprocessed cases in {folder}; run nnUNetv2_plan_and_preprocess first.")
     return cases

@@ -32,12 +32,17 @@ class Fault:
     """One thing that is wrong with a case's files.
 
     Attributes:
-        text: what is wrong, in words that follow the case's name.
+        text: what is wrong, in words that follow the case's name; what to do about it, only where there is no remedy.
         remedy: what helps.
     """
 
     text: str
     remedy: Remedy
+
+    @classmethod
+    def of_error(cls, error: UserError, remedy: Remedy) -> Fault:
+        """What an error says is wrong, without its last words: they say what to do, and here the remedy does."""
+        return cls(str(error).rsplit("; ", 1)[0], remedy)
 
 
 # Of single supervoxels; the text goes on after their numbers.
@@ -67,7 +72,7 @@ def check_case(folder: Path, case: str, shape: tuple[int, ...]) -> list[Fault]:
             return list(_check_nothing(folder, case, provenance))
         array = supervoxel_files.open_array(folder, case)
     except UserError as error:
-        return [Fault(str(error), Remedy.REMOVE)]
+        return [Fault.of_error(error, Remedy.REMOVE)]
     if array.shape != (len(described), *shape):
         expected = f"its JSON lists {len(described)} supervoxels and the preprocessed case has shape {tuple(shape)}"
         return [Fault(f"the array has shape {array.shape}, but {expected}", Remedy.REMOVE)]
@@ -107,7 +112,7 @@ def _check_supervoxels(
     try:
         locations = supervoxel_files.read_locations(folder, case)
     except UserError as error:
-        yield Fault(str(error), Remedy.REWRITE)
+        yield Fault.of_error(error, Remedy.REWRITE)
     found: dict[Fault, list[int]] = {}
     for number, ((values, origin), one) in enumerate(zip(read_values(array), described, strict=True), 1):
         if one["keyframe"] >= array.shape[1 + one["axis"]]:

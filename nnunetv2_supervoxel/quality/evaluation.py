@@ -40,12 +40,7 @@ def evaluate_datasets(datasets: Sequence[EvaluatedDataset], processes: int = 1) 
         UserError: nnU-Net can't read the preprocessed cases of a dataset.
     """
     cases = [case for dataset in datasets for case in list_cases(dataset)]
-    figures = []
-    for one in ProgressBar(evaluated(cases, processes), "evaluation", len(cases), unit="case"):
-        if one.error:
-            ProgressBar.write(f"{one.dataset}, {one.case}: failed: {one.error}")
-        figures.append(one)
-    return figures
+    return list(ProgressBar(evaluated(cases, processes), "evaluation", len(cases), unit="case"))
 
 
 def evaluated(cases: Sequence[Evaluable[Figures_co]], processes: int) -> Iterator[Figures_co]:

@@ -53,7 +53,7 @@ class EvaluatedDataset(SupervoxelDataset):
 
 
 def find_dataset(dataset: str | int, plans: str, configuration: str, labels: Path | None) -> EvaluatedDataset:
-    """A dataset, its cases with supervoxels, and their label maps.
+    """A dataset, which of its cases have supervoxels, and their label maps.
 
     Args:
         dataset: ID or name ("Dataset990_Demo").
@@ -62,8 +62,8 @@ def find_dataset(dataset: str | int, plans: str, configuration: str, labels: Pat
         labels: folder with a label map for every case, or for some; None: the dataset's own labels.
 
     Raises:
-        UserError: there is no such dataset, it isn't preprocessed, it has no supervoxels, or no case has a label map in
-            the folder.
+        UserError: there is no such dataset, it isn't preprocessed, none of its cases has supervoxels, or none has a
+            label map in the folder.
     """
     found = find_supervoxels(dataset, plans, configuration)
     return EvaluatedDataset(

@@ -37,12 +37,12 @@ def read_supervoxels(folder: Path, case: str, shape: tuple[int, int, int]) -> Su
     if array.shape != (len(described), *shape):
         raise UserError(
             f"{path} has shape {array.shape}, but its JSON lists {len(described)} supervoxels and the preprocessed "
-            f"case has shape {shape}; generate the case again with --overwrite."
+            f"case has shape {shape}; generate the case again (--overwrite -cases {case})."
         )
     try:
         masks = [_cropped(*mask) for mask in read_masks(array)]
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        raise UserError(f"{path} is damaged; generate the case again with --overwrite.") from error
+        raise UserError(f"{path} is damaged; generate the case again (--overwrite -cases {case}).") from error
     supervoxels = [
         Supervoxel(
             mask,
@@ -103,7 +103,8 @@ def list_described(folder: Path, case: str, provenance: dict) -> list[dict]:
     except ValidationError as error:
         where = " > ".join(map(str, error.errors()[0]["loc"]))
         raise UserError(
-            f"{folder / case}.json doesn't describe supervoxels (see {where}); generate the case again (--overwrite)."
+            f"{folder / case}.json doesn't describe supervoxels (see {where}); "
+            f"generate the case again (--overwrite -cases {case})."
         ) from error
     return provenance["supervoxels"]
 

@@ -27,12 +27,17 @@ class VerifiedCase:
     Attributes:
         case: identifier.
         outcome: what its files are now.
-        faults: what was wrong with them, one sentence each.
+        faults: what was wrong with them.
     """
 
     case: str
     outcome: Outcome
-    faults: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def mendable(self) -> bool:
+        """Whether its files are wrong, but there is a remedy."""
+        return self.outcome == "wrong" and all(fault.remedy != Remedy.NONE for fault in self.faults)
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,12 @@ class Verification:
 
     Attributes:
         cases: those that are preprocessed and have supervoxel files.
-        untried: how many preprocessed cases have none.
+        without: how many preprocessed cases have none now.
         strays: names of what else is in the folder of the supervoxels.
     """
 
     cases: tuple[VerifiedCase, ...]
-    untried: int
+    without: int
     strays: tuple[str, ...]
 
 
@@ -64,12 +69,11 @@ def verify_dataset(found: SupervoxelDataset, repair: bool = False) -> Verificati
     located = locate_dataset(found.name, found.plans, found.configuration)
     if repair:
         remove_leftovers(found.supervoxels)
-    preprocessed = set(located.cases.identifiers)
-    strays = find_strays(found.supervoxels, preprocessed)
-    tried = [case for case in found.cases if case in preprocessed]
-    with ProgressBar(tried, "verify", unit="case") as progress:
+    strays = find_strays(found.supervoxels, {*found.cases, *found.untried})
+    with ProgressBar(found.cases, "verify", unit="case") as progress:
         cases = tuple(_verify_case(found.supervoxels, case, located, repair) for case in progress)
-    return Verification(cases, len(preprocessed) - len(tried), tuple(strays))
+    removed = sum(case.outcome == "removed" for case in cases)
+    return Verification(cases, len(found.untried) + removed, tuple(strays))
 
 
 def find_strays(folder: Path, cases: set[str]) -> list[str]:
@@ -93,7 +97,7 @@ def _verify_case(folder: Path, case: str, located: PreprocessedDataset, repair: 
         faults.append(Fault(str(error), Remedy.NONE))
     except Exception as error:  # one bad case must not stop the others
         faults.append(Fault(unexpected(error), Remedy.NONE))
-    return VerifiedCase(case, outcome, tuple(fault.text for fault in faults))
+    return VerifiedCase(case, outcome, tuple(faults))
 
 
 def _repair(

@@ -117,6 +117,7 @@ def test_bad_cases_are_reported_and_stop_nobody(
     (tmp_path / "labels" / "brain_02.nii.gz").unlink()
     truncated = copy / f"{NAME}_supervoxels" / "brain_01.b2nd"
     truncated.write_bytes(truncated.read_bytes()[: truncated.stat().st_size // 2])
+    truncated.with_name("stray.b2nd").write_text("x")
 
     done = run(
         "nnUNetv2_supervoxel_evaluate", "-d", 992, "-np", 1, "-labels", tmp_path / "labels", "-o", tmp_path / "results"
@@ -131,6 +132,8 @@ def test_bad_cases_are_reported_and_stop_nobody(
     assert errors["brain_02"] == ""
     for case in ("brain_00", "brain_01"):
         assert f"Dataset992_Evaluated, {case} failed: {errors[case]}" in done.stderr
+        assert (done.stdout + done.stderr).count(errors[case]) == 1
+    assert done.stderr.count("Note: ") == done.stderr.count("such as those of 'stray'; they are left out") == 1
     assert rows(tmp_path / "results" / "structures.csv") == []
 
 
@@ -154,7 +157,7 @@ def test_no_case_has_supervoxels(copy: Path, run: Callable) -> None:
     done = run("nnUNetv2_supervoxel_evaluate", "-d", 992)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: Dataset992_Evaluated has no supervoxels in ")
+    assert line.startswith("Error: Dataset992_Evaluated has no supervoxels of preprocessed cases in ")
     assert "nnUNetv2_supervoxel_generate -d 992" in line
 
 

@@ -54,19 +54,21 @@ def test_bad_cases_are_listed_and_stop_nobody(folder: Path, report: Callable, tm
     (supervoxels / "gone.json").write_text("{}")  # its preprocessed case isn't there any more
     code, out, err = report("-o", tmp_path / "new" / "page.html", "--view")
     assert code == 1
-    assert "6 cases: 3 with supervoxels, 0 without, 1 without files, 2 damaged." in out
+    assert "5 cases: 3 with supervoxels, 0 without, 1 without files, 1 damaged." in out
     assert "case1 failed: " in err
-    assert "gone failed: " in err
+    assert "gone failed: " not in err
+    assert f"Note: files in {supervoxels} belong to no preprocessed case, such as those of 'gone'" in err
     text = (tmp_path / "new" / "page.html").read_text()
     assert '<tr id="case-case1" class="failed"' in text
     assert '<tr id="case-case4" class="missing"' in text
+    assert "case-gone" not in text
     assert "viewer-data-0" not in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--view", "case0", "case9"], "no case 'case9' with supervoxels in"),
+        (["--view", "case0", "case9"], "no case 'case9' among the preprocessed ones with supervoxels in"),
         (["-o", "page.txt"], "doesn't end with .html"),
         (["-o", "{folder}/nnUNetPlans_3d_fullres/page.html"], "nothing but cases"),
         (["-o", "{folder}/nnUNetPlans_3d_fullres_supervoxels/page.html"], "nothing but cases"),

@@ -111,6 +111,7 @@ def test_what_is_wrong_is_listed_and_mended_if_wanted(folder: Path, verify: Call
     code, out, err = verify()
     assert code == 1
     assert "5 cases: 2 sound, 0 repaired, 0 removed, 3 wrong; 1 preprocessed" in out
+    assert "Next: nnUNetv2_supervoxel_verify -d 993 --repair, with the same -p and -c." in out
     told = [line for line in err.splitlines() if ": wrong: " in line]
     assert [line.split(":")[0] for line in told] == ["changed"] * 4 + ["lost", "unreadable"]
     assert "changed: wrong: supervoxels 4 have another number of voxels than the JSON says" in told
@@ -123,8 +124,9 @@ def test_what_is_wrong_is_listed_and_mended_if_wanted(folder: Path, verify: Call
 
     code, out, err = verify("--repair")
     assert code == 1  # removed cases are to be made again
-    assert "5 cases: 2 sound, 1 repaired, 2 removed, 0 wrong" in out
+    assert "5 cases: 2 sound, 1 repaired, 2 removed, 0 wrong; 3 preprocessed cases have no supervoxel files." in out
     assert "Next: nnUNetv2_supervoxel_generate -d 993" in out
+    assert out.count("Next: ") == 1
     assert "changed: repaired: the array isn't the one that generation wrote" in err
     assert [path.name for path in folder.glob(".*")] == [".sound.writing-abc"]  # nobody knows if that run lives
     for name in (".sound.writing-abc", "notes.txt"):
@@ -160,3 +162,19 @@ def test_files_that_generation_may_not_have_made_stay(folder: Path, verify: Call
     assert "lost: wrong: there is no JSON" in err
     assert "4 sound, 0 repaired, 0 removed, 1 wrong" in out
     assert contents(folder) == before
+
+
+def test_what_was_mended_is_told_without_advice(folder: Path, verify: Callable) -> None:
+    """The sentences of other commands say how to mend it; here that has just been done."""
+    (folder / "changed.pkl").unlink()
+    (folder / "lost.b2nd").write_bytes(b"nothing")
+    _, _, err = verify("--repair")
+    assert [line for line in err.splitlines() if not line.startswith("verify: ")] == [
+        f"changed: repaired: {folder / 'changed.pkl'} can't be read as class locations: it is missing or damaged",
+        f"lost: removed: {folder / 'lost.b2nd'} can't be opened: it is missing or damaged",
+    ]
+
+
+def test_where_nothing_can_be_mended_nothing_is_advised(folder: Path, verify: Callable) -> None:
+    (folder / "lost.json").unlink()
+    assert "Next: " not in verify()[1]

@@ -273,11 +273,15 @@ def test_a_damaged_case_stops_no_other(make: Callable[..., Dataset], to_nifti: C
             shutil.copy(path, path.with_name(path.name.replace("case", "a_bad_one", 1)))
     array = folder / "cases_supervoxels" / "a_bad_one.b2nd"
     array.write_bytes(array.read_bytes()[:-500])
+    array.with_name("stray.b2nd").write_text("x")
     code, out, err = to_nifti("-o", tmp_path / "out")
     assert code == 1
     assert "a_bad_one failed: " in err
     assert "a_bad_one.b2nd" in err
     assert "unexpected" not in err
+    assert "stray failed" not in err
+    assert "Note: " in err
+    assert "such as those of 'stray'; they are left out" in err
     assert "3 cases: 1 written" in out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["case.nii.gz"]
 

@@ -167,6 +167,7 @@ def test_what_can_be_mended(folder: Path, damage: Callable[[Path], object], text
     ((told, remedy),) = found_faults(folder)
     assert text in told
     assert remedy == Remedy.REWRITE
+    assert "again" not in told  # which --repair does
 
 
 @pytest.mark.parametrize(("damage", "text"), HOPELESS.values(), ids=HOPELESS)
@@ -174,6 +175,7 @@ def test_what_cannot_be_mended(folder: Path, damage: Callable[[Path], object], t
     damage(folder)
     faults = found_faults(folder)
     assert [remedy for told, remedy in faults if text in told] == [Remedy.REMOVE]
+    assert not any("again" in told for told, _ in faults)
     others = [told for told, _ in faults if text not in told]
     assert all("class locations" in told for told in others), others  # they follow from the array
 

@@ -13,11 +13,14 @@ from nnunetv2_supervoxel.quality.inputs import find_dataset, read_label_names
 
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Dataset123_Three, preprocessed, with supervoxels of cases a and c; nothing was found in b."""
+    """Dataset123_Three, preprocessed, with supervoxels of cases a and c; nothing was found in b, d is to be done."""
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
     folder = tmp_path / "preprocessed" / "Dataset123_Three"
     for part in ("cases", "cases_supervoxels"):
         (folder / part).mkdir(parents=True)
+    for case in "abcd":
+        for ending in (".b2nd", "_seg.b2nd", ".pkl"):
+            (folder / "cases" / f"{case}{ending}").touch()
     for name in ("a.b2nd", "a.json", "b.json", "c.json", "c.b2nd"):
         (folder / "cases_supervoxels" / name).touch()
     configurations = {"3d_fullres": {"data_identifier": "cases"}, "3d_lowres": {"data_identifier": "lower"}}
@@ -59,7 +62,12 @@ def test_mistakes(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder .*lower; run nnUNetv2_plan_and_preprocess"):
         find(configuration="3d_lowres")
     (dataset / "lower").mkdir()
-    with pytest.raises(UserError, match=r"has no supervoxels in .*nnUNetv2_supervoxel_generate -d 123"):
+    with pytest.raises(UserError, match=r"no preprocessed cases in .*lower; run nnUNetv2_plan_and_preprocess"):
+        find(configuration="3d_lowres")
+    (dataset / "lower" / "a.b2nd").touch()
+    with pytest.raises(
+        UserError, match=r"has no supervoxels of preprocessed cases in .*nnUNetv2_supervoxel_generate -d 123"
+    ):
         find(configuration="3d_lowres")
     for forbidden in ("cases", "cases_supervoxels"):
         with pytest.raises(UserError, match="nothing but cases"):

@@ -20,7 +20,9 @@ MEASURES = dict(zip(STRUCTURE_MEASURES, (0.25, 0.5, 0.0, 0.75, NAN), strict=True
 
 
 def dataset(name: str, cases: tuple[str, ...]) -> EvaluatedDataset:
-    return EvaluatedDataset("nnUNetPlans", "3d_fullres", Path(name), "cases", cases, None, LabelNames({1: "liver"}))
+    return EvaluatedDataset(
+        "nnUNetPlans", "3d_fullres", Path(name), "cases", cases, (), (), None, LabelNames({1: "liver"})
+    )
 
 
 @pytest.fixture
