@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
-from nnunetv2_supervoxel.commands.summary import finish
+from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.files.supervoxel_folders import find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
@@ -27,6 +27,7 @@ def main() -> int:
     outcomes = plot_overlays(
         found, arguments.o, arguments.channel_idx, arguments.use_raw, arguments.overlay_intensity, arguments.np
     )
+    note_strays(found)
     failures = {one.case: one.error for one in outcomes if one.error}
     plotted = sum(one.plotted for one in outcomes)
     return finish(

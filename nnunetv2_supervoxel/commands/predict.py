@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point_that_begins_anew
 from nnunetv2_supervoxel.commands.flags import add_device, add_plans_and_configuration, make_parser
-from nnunetv2_supervoxel.commands.summary import Tally
+from nnunetv2_supervoxel.commands.summary import Tally, note_strays
 from nnunetv2_supervoxel.export.model_folder import checkpoint_of
 from nnunetv2_supervoxel.export.prompt_file import load_prompts
 from nnunetv2_supervoxel.files.image_folders import NNUNET_ENDINGS, check_apart, find_images
@@ -40,6 +40,8 @@ def main() -> int:
     wanted = prompts or _supervoxels(found, arguments.from_supervoxels)
     with Tally(lambda done, failed: f"{done} objects segmented, {failed} failed.") as tally:
         predict_folder(images, arguments.o, arguments.m, wanted, arguments.device, tally.add)
+    if found:
+        note_strays(found)
     return tally.exit_code
 
 

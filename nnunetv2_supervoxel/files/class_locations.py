@@ -127,7 +127,7 @@ def rewrite_locations(array: Path, path: Path, case: str) -> int:
     try:
         locations = locations_of(read_masks(masks), masks.shape[0], case)
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        raise UserError(f"{array} is damaged; generate the case again (--overwrite).") from error
+        raise UserError(f"{array} is damaged; generate the case again (--overwrite -cases {case}).") from error
     with file_aside(path) as aside:
         write_locations(aside, locations)
     return len(locations)

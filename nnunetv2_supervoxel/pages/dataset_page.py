@@ -12,7 +12,6 @@ from typing import Any
 
 from nnunetv2_supervoxel.files.failures import failures
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
-from nnunetv2_supervoxel.files.preprocessed import locate_dataset
 from nnunetv2_supervoxel.pages.entries import CaseToShow, Entry, cases_to_show, missing
 from nnunetv2_supervoxel.pages.findings import Finding, Oddness, find, rank_by_oddness, typical_numbers
 from nnunetv2_supervoxel.pages.making import group_by_making
@@ -63,18 +62,16 @@ def write_dataset_page(
         processes: how many cases at once; the page doesn't depend on it.
 
     Returns:
-        What it says of every preprocessed case and every case with supervoxel files, sorted by name.
+        What it says of every preprocessed case, sorted by name.
 
     Raises:
         UserError: nnU-Net can't read the preprocessed dataset, or the page can't be written. Never for a single case.
     """
-    located = locate_dataset(dataset.name, dataset.plans, dataset.configuration)
     transpose = tuple(read_plans(dataset.folder, dataset.plans, dataset.configuration)["transpose_forward"])
     to_show = cases_to_show(dataset, transpose)
     reasons = failures(dataset.supervoxels)
-    untried = sorted(set(located.cases.identifiers) - set(dataset.cases))
     entries = list(ProgressBar(evaluated(to_show, processes), "report", len(to_show), unit="case"))
-    entries += [missing(dataset.name, case, reasons.get(case, "")) for case in untried]
+    entries += [missing(dataset.name, case, reasons.get(case, "")) for case in dataset.untried]
     entries.sort(key=lambda entry: entry.case)
     oddness = {one.case: one for one in rank_by_oddness(entries)}
     viewed = list(dict.fromkeys(view)) if view is not None else cases_to_view(entries, list(oddness))

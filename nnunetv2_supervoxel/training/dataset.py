@@ -197,7 +197,8 @@ class PromptDataset:
         ):
             raise UserError(
                 f"{self.supervoxel_folder / case}.b2nd has shape {tuple(supervoxels.shape)} and {len(locations)} class "
-                f"locations, but the image has shape {tuple(image.shape)}; generate the case again with --overwrite."
+                f"locations, but the image has shape {tuple(image.shape)}; generate the case again (--overwrite -cases "
+                f"{case})."
             )
         return PromptCase(case, image, segmentation, supervoxels, locations, label_locations, self.ignore_label)
 

@@ -69,7 +69,10 @@ def test_missing_checkpoints_are_told_before_any_image_is_touched(
     run: Callable, preprocessed: Path, tmp_path: Path
 ) -> None:
     done = run("nnUNetv2_supervoxel_generate", "-d", 990, nnUNet_supervoxel_checkpoints=str(tmp_path))
-    assert_told(done, "nnUNetv2_supervoxel_download_checkpoints --sam vit_h'", "--sam2 large'", "-config tiny")
+    assert_told(
+        done, "nnUNetv2_supervoxel_download_checkpoints --sam vit_h'", "--sam2 large'", "with the config 'tiny'"
+    )
+    assert done.stderr.count("'tiny'") == 1
 
 
 def test_a_wrong_config(run: Callable, tmp_path: Path) -> None:

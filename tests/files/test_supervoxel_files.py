@@ -119,7 +119,11 @@ def test_damaged_files_are_told_in_plain_sentences(
     inside = bytearray((tmp_path / "case.b2nd").read_bytes())
     inside[len(inside) // 3 : len(inside) // 3 + 100] = bytes(100)  # it opens, but can't be decompressed
     told = {
-        "case.b2nd": (inside, supervoxel_files.rewrite_locations, "is damaged; generate the case again (--overwrite)."),
+        "case.b2nd": (
+            inside,
+            supervoxel_files.rewrite_locations,
+            "is damaged; generate the case again (--overwrite -cases case).",
+        ),
         "case.pkl": (
             b"(",
             supervoxel_files.read_locations,
