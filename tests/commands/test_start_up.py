@@ -43,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content = {"configurations": {"3d_fullres": {"data_identifier": plans}}}
         (root / f"preprocessed/{DATASET}/{plans}.json").write_text(json.dumps(content))
         (root / f"preprocessed/{DATASET}/{plans}").mkdir()
+        (root / f"preprocessed/{DATASET}/{plans}/a.b2nd").touch()
     (root / f"preprocessed/{DATASET}/generated_supervoxels").mkdir()
     (root / f"preprocessed/{DATASET}/generated_supervoxels/a.json").touch()
     (root / "images/a.nii.gz").touch()
@@ -87,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("report", ["-h"], 0, "on one HTML page"),
         ("report", ["-d", 321], 1, "no dataset 321"),
         ("report", ["-d", 123, "-p", "unmade"], 1, "nnUNetv2_supervoxel_generate -d 123"),
-        ("report", [*OF_EVALUATION, "--view", "b"], 1, "There is no case 'b' with supervoxels in"),
+        ("report", [*OF_EVALUATION, "--view", "b"], 1, "There is no case 'b' among the preprocessed ones with supervoxels in"),
         ("report", [*OF_EVALUATION, "-o", "report.txt"], 1, "doesn't end with .html"),
         ("report", [*OF_EVALUATION, "-np", 0], 2, "-np must be at least 1"),
         ("verify", ["-h"], 0, "What is wrong is listed case by case"),
@@ -97,7 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("to_nifti", ["-d", 321, "-o", "out"], 1, "no dataset 321"),
         ("to_nifti", [*OF_EVALUATION, "-o", "prompts.json"], 1, "is no folder"),
         ("to_nifti", [*OF_EVALUATION, "-o", f"preprocessed/{DATASET}/generated"], 1, "nothing but cases"),
-        ("to_nifti", [*OF_EVALUATION, "-o", "out", "-cases", "a", "b"], 1, "There is no case 'b' with supervoxels in"),
+        ("to_nifti", [*OF_EVALUATION, "-o", "out", "-cases", "a", "b"], 1, "There is no case 'b' among the preprocessed ones with supervoxels in"),
         ("plot_overlay_pngs", ["-h"], 0, "nnUNetv2_plot_overlay_pngs"),
         ("plot_overlay_pngs", ["-d", 321, "-o", "out"], 1, "no dataset 321"),
         ("plot_overlay_pngs", ["-d", 123, "-p", "others", "-o", "out"], 1, "isn't preprocessed with plans 'others'"),
