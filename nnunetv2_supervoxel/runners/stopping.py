@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows lacks the last one
@@ -37,11 +38,13 @@ class _Wish:
     """To end this process.
 
     Attributes:
+        process: that is to end. Children that were forked have its handlers, but not its wishes.
         signal: what brought it; None: nobody wants it.
         since: when, by `time.monotonic`.
         waits: until something is done that shouldn't be left half done.
     """
 
+    process: int = field(default_factory=os.getpid)
     signal: signal.Signals | None = None
     since: float = 0.0
     waits: bool = False
@@ -62,6 +65,7 @@ def stopping_at_signals() -> Iterator[None]:
     ours = [one for one in signals if signal.getsignal(one) in (signal.SIG_DFL, signal.default_int_handler)]
     if threading.current_thread() is not threading.main_thread():
         ours = []
+    _wish = _Wish()
     before = {one: signal.signal(one, _handle) for one in ours}
     try:
         yield
@@ -100,10 +104,12 @@ def stop_if_asked() -> None:
 
 def _handle(number: int, _: FrameType | None) -> None:
     now = time.monotonic()
-    if _wish.signal is None:
+    is_second = _wish.signal is not None and now - _wish.since > _SECONDS_OF_ONE_WISH
+    # A worker of nnU-Net's pools that lost the exception would be waited for without end.
+    if is_second or _wish.process != os.getpid():
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+    elif _wish.signal is None:
         _wish.signal, _wish.since = signal.Signals(number), now
         if not _wish.waits:
             raise Stopped(_wish.signal)
-    elif now - _wish.since > _SECONDS_OF_ONE_WISH:
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
