@@ -137,7 +137,7 @@ def main() -> None:
         "--counts", type=int, nargs="+", default=Budget().counts, help="numbers of labelled cases (default: 1 2 4)"
     )
     parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=[*ARMS], help="rows of the table (default: all)")
-    parser.add_argument("--quick", action="store_true", help="about 4 minutes, to see that it runs; proves nothing")
+    parser.add_argument("--quick", action="store_true", help="about 8 minutes, to see that it runs; proves nothing")
     arguments = parser.parse_args()
 
     started = time.time()

@@ -43,10 +43,9 @@ class PromptLogger(LocalLogger):
 
     def plot_progress_png(self, output_folder: str) -> None:
         """nnU-Net's progress.png with one panel more, if something was prompted."""
-        dots: Any = {"lines.marker": "o", "lines.markeredgewidth": 8}  # nnU-Net itself sets the marker's size
-        with matplotlib.rc_context(
-            dots if self._few_epochs else {}
-        ):  # and large letters, which later plots shall not have
+        # nnU-Net itself sets the marker's size. It also sets large letters, which later plots shall not have.
+        dots: Any = {"lines.marker": "o", "lines.markeredgewidth": 8} if self._few_epochs else {}
+        with matplotlib.rc_context(dots):
             super().plot_progress_png(output_folder)
             if not self._occurred(None):
                 return
