@@ -12,7 +12,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ from nnunetv2_supervoxel.package_data import package_folder
 from nnunetv2_supervoxel.phantoms import make_phantom
 
 REPOSITORY = Path(__file__).parents[1]
+
+_THREADS = torch.get_num_threads()
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -129,6 +131,14 @@ def _same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_number_of_threads() -> Iterator[None]:
+    """nnU-Net's predictions in this process leave another number behind, with which PyTorch rounds differently."""
+    torch.set_num_threads(_THREADS)
+    yield
+    torch.set_num_threads(_THREADS)
 
 
 @pytest.fixture
