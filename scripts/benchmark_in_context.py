@@ -34,9 +34,10 @@ from nnunetv2_supervoxel.training.dataset import patch_bounds, read_patch
 from nnunetv2_supervoxel.training.features import outputs_of
 from nnunetv2_supervoxel.training.objectives.base import HEADS
 from nnunetv2_supervoxel.training.objectives.in_context import PrototypeHeads, prototypes_of
-from nnunetv2_supervoxel.training.rounds import without_prompts
+from nnunetv2_supervoxel.training.rounds import dice, without_prompts
 
 ARM = "in_context, supervoxels"
+STRUCTURES = {name: label for name, label in LABELS.items() if label}
 REFERENCES = 3  # cases
 THRESHOLDS = np.linspace(-8, 8, 65)  # of logits
 
@@ -55,11 +56,9 @@ def main() -> None:
     by_seed = [measure(load(network, preprocessed), cases) for network in networks]
     print(f"Dice in a query's patch, mean ± SD over {len(networks)} pretrainings: learned threshold, best threshold")
     for kind in ("train", "test"):
-        for structure in [name for name in LABELS if LABELS[name]]:
+        for structure in STRUCTURES:
             _print(f"{kind}: {structure}", [found[kind, structure] for found in by_seed])
-        _print(
-            f"{kind}: all", [np.mean([found[kind, name] for name in LABELS if LABELS[name]], 0) for found in by_seed]
-        )
+        _print(f"{kind}: all", [np.mean([found[kind, name] for name in STRUCTURES], 0) for found in by_seed])
 
 
 def read_case(dataset: object, name: str) -> Case:
@@ -84,12 +83,12 @@ def measure(network: torch.nn.Module, cases: dict[str, Case]) -> dict[tuple[str,
     """By kind of query and structure: Dice with the learned and with the best threshold, mean over pairs of cases."""
     found = defaultdict(list)
     references = [name for name in cases if name.startswith("train")][:REFERENCES]
-    for structure, label in LABELS.items():
-        shown = {name: patches(*cases[name], label) for name in cases} if label else {}
+    for structure, label in STRUCTURES.items():
+        shown = {name: patches(*cases[name], label) for name in cases}
         for reference in references:
             for query in [name for name in shown if name != reference]:
                 for one, other in zip(shown[reference], shown[query], strict=False):
-                    found[query.split("_")[0], structure].append(dice(logits(network, one, other[0]), other[1]))
+                    found[query.split("_")[0], structure].append(scores(logits(network, one, other[0]), other[1]))
     return {key: np.mean(values, 0) for key, values in found.items()}
 
 
@@ -119,13 +118,9 @@ def logits(network: torch.nn.Module, reference: tuple[np.ndarray, np.ndarray], q
     return head.logits(features[1:], prototypes)[0, 0].numpy()
 
 
-def dice(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def scores(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Dice with the learned threshold, and with the best one."""
-    scores = [
-        2 * np.count_nonzero((logits > limit) & truth) / max(1, np.count_nonzero(logits > limit) + truth.sum())
-        for limit in (0, *THRESHOLDS)
-    ]
-    return scores[0], max(scores)
+    return dice(logits > 0, truth), max(dice(logits > limit, truth) for limit in THRESHOLDS)
 
 
 def _print(title: str, values: list[np.ndarray]) -> None:

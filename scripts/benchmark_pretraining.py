@@ -34,7 +34,7 @@ import numpy as np
 import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_cases, write_dataset
 from benchmarking.generation import GENERATION, generate
-from benchmarking.kept_results import KeptResults, spread
+from benchmarking.kept_results import KeptResults, file_name, spread
 from benchmarking.nnunet import CONFIGURATION, add_configuration, logged, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
@@ -285,7 +285,7 @@ def pretrain(arm: str, seed: int, folder: Path, logs: Path, budget: Budget) -> N
     weights = weights_of(arm, seed, folder)
     if weights.exists():
         return
-    log, config = (path.with_stem(weights.stem) for path in (logs / "x.txt", folder / "x.yaml"))
+    log, config = logs / f"{weights.stem}.txt", folder / f"{weights.stem}.yaml"
     config.write_text(yaml.safe_dump(budget.pretraining | {"objective": ARMS[arm].objective}))
     variables = os.environ | {
         "nnUNet_results": str(folder / "trained" / weights.stem),
@@ -301,12 +301,12 @@ def pretrain(arm: str, seed: int, folder: Path, logs: Path, budget: Budget) -> N
 
 def weights_of(arm: str, seed: int, folder: Path) -> Path:
     """Where an arm's pretrained weights of a seed lie."""
-    return folder / f"pretrained_{_file_name(arm)}_{seed}.pth"
+    return folder / f"pretrained_{file_name(arm)}_{seed}.pth"
 
 
 def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
     """Train nnU-Net on a cell's labelled cases; the cell, Dice on the test cases by structure, its mean, seconds."""
-    arm, results = ARMS[cell.arm], folder / "fine_tuned" / _file_name(cell.arm) / f"{cell.epochs}_epochs"
+    arm, results = ARMS[cell.arm], folder / "fine_tuned" / file_name(cell.arm) / f"{cell.epochs}_epochs"
     training = {
         "num_epochs": cell.epochs,
         "warmup_epochs": budget.warm_up if arm.warm_up else 0,
@@ -320,7 +320,7 @@ def fine_tune(cell: Cell, folder: Path, logs: Path, budget: Budget) -> dict:
     pretrained = ("-pretrained_weights", weights_of(cell.arm, cell.seed, folder)) if arm.pool else ()
     target = convert_dataset_name_to_id(TARGET)
     command = (target, CONFIGURATION, fold(cell, budget), "-tr", "FewCasesTrainer", "-device", "cpu", *pretrained)
-    seconds = logged(logs / f"{_file_name(cell.name)}.txt", "nnUNetv2_train", *command, env=os.environ | variables)
+    seconds = logged(logs / f"{file_name(cell.name)}.txt", "nnUNetv2_train", *command, env=os.environ | variables)
     trained = results / TARGET / f"FewCasesTrainer__nnUNetPlans__{CONFIGURATION}" / f"fold_{fold(cell, budget)}"
     mean = json.loads((trained / "validation" / "summary.json").read_text())["mean"]
     dice = {name: mean[str(label)]["Dice"] for name, label in LABELS.items() if label}
@@ -354,10 +354,6 @@ def table(results: KeptResults, arms: Sequence[str], budget: Budget) -> str:
             lines.append(_row(arm, [f"{values.mean():+.3f} ± {spread(values)}" for values in gains]))
     lines.append(f"best overlap (IoU) of a pseudo-label with a structure: {_listed(results.content['best_overlap'])}")
     return "\n".join(lines)
-
-
-def _file_name(name: str) -> str:
-    return name.replace(", ", "_").replace(" ", "_")
 
 
 def _row(title: str, cells: list[str]) -> str:

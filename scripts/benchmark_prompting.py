@@ -37,7 +37,7 @@ import numpy as np
 import yaml
 from atlas_dataset import LABELS, TEST, TRAINING, template, write_dataset
 from benchmarking.generation import GENERATION, generate
-from benchmarking.kept_results import KeptResults, spread
+from benchmarking.kept_results import KeptResults, file_name, spread
 from benchmarking.nnunet import CONFIGURATION, add_configuration, logged, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from phantom_families import write_families
@@ -144,7 +144,7 @@ class Cell:
     @property
     def file_name(self) -> str:
         """The name without spaces, for its files and folders."""
-        return self.name.replace(", ", "_").replace(" ", "_")
+        return file_name(self.name)
 
     @property
     def dataset(self) -> str:

@@ -89,7 +89,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def what_to_do(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Which cases `add_running`'s values ask for, and how, as `dataset_job` and `folder_job` take it."""
+    """Which cases `add_running`'s values ask for, and how, as `Asked` takes it."""
     names = ("num_parts", "part_id", "overwrite", "claim_timeout")
     return {"names": arguments.cases} | {name: getattr(arguments, name) for name in names}
 

@@ -29,10 +29,11 @@ def main() -> int:
     share_machine()
 
     from nnunetv2_supervoxel.runners.choice import chosen_runner
-    from nnunetv2_supervoxel.runners.generate import dataset_job
+    from nnunetv2_supervoxel.runners.generate import Asked, dataset_job
 
     # A dataset that isn't preprocessed or is unfit is reported before models are loaded, and hours of work on others.
-    jobs = [dataset_job(dataset, config, arguments.p, arguments.c, **what_to_do(arguments)) for dataset in arguments.d]
+    asked = Asked(**what_to_do(arguments))
+    jobs = [dataset_job(dataset, config, arguments.p, arguments.c, asked) for dataset in arguments.d]
     with (
         stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,

@@ -29,9 +29,9 @@ def main() -> int:
     share_machine()
 
     from nnunetv2_supervoxel.runners.choice import chosen_runner
-    from nnunetv2_supervoxel.runners.generate import folder_job
+    from nnunetv2_supervoxel.runners.generate import Asked, folder_job
 
-    job = folder_job(arguments.i, output, config, **what_to_do(arguments))  # before models are loaded
+    job = folder_job(arguments.i, output, config, Asked(**what_to_do(arguments)))  # before models are loaded
     with (
         stops_with(STARTS_OVER if arguments.overwrite else ""),
         chosen_runner(config, arguments.device, arguments.num_gpus, arguments.dask) as runner,

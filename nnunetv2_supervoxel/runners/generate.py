@@ -37,17 +37,35 @@ class Job:
         return runner.run(self.cases, self.run, self.title, tell)
 
 
-def dataset_job(
-    dataset: str | int,
-    config: GenerationConfig,
-    plans: str,
-    configuration: str,
-    names: Sequence[str] | None,
-    num_parts: int,
-    part_id: int,
-    overwrite: bool,
-    claim_timeout: float,
-) -> Job:
+@dataclass(frozen=True)
+class Asked:
+    """Which cases of a dataset or a folder are to be done, and how. The attributes are `generate_dataset`'s arguments.
+
+    Attributes:
+        names: of the cases to do; None: all.
+        num_parts: share the cases out among so many processes ...
+        part_id: ... of which this is one, counting from 0.
+        overwrite: make existing supervoxels anew.
+        claim_timeout: seconds without a sign of life after which another run's claim of a case is void.
+    """
+
+    names: Sequence[str] | None
+    num_parts: int
+    part_id: int
+    overwrite: bool
+    claim_timeout: float
+
+    def of(self, title: str, cases: Sequence[Case]) -> Job:
+        """The job, begun.
+
+        Raises:
+            UserError: there is no case of a name, or nothing can be written.
+        """
+        share = share_of(cases, self.names, self.num_parts, self.part_id)
+        return Job(title, share, begin_run(share, self.overwrite, self.claim_timeout))
+
+
+def dataset_job(dataset: str | int, config: GenerationConfig, plans: str, configuration: str, asked: Asked) -> Job:
     """What `generate_dataset` does; no models are needed to know it.
 
     Raises:
@@ -55,27 +73,16 @@ def dataset_job(
             written.
     """
     located = locate_dataset(dataset, plans, configuration)
-    cases = share_of(dataset_cases(located, config), names, num_parts, part_id)
-    return Job(located.folder.name, cases, begin_run(cases, overwrite, claim_timeout))
+    return asked.of(located.folder.name, dataset_cases(located, config))
 
 
-def folder_job(
-    images: Path,
-    output: Path,
-    config: GenerationConfig,
-    names: Sequence[str] | None,
-    num_parts: int,
-    part_id: int,
-    overwrite: bool,
-    claim_timeout: float,
-) -> Job:
+def folder_job(images: Path, output: Path, config: GenerationConfig, asked: Asked) -> Job:
     """What `generate_folder` does; no models are needed to know it.
 
     Raises:
         UserError: no image is found, or none of a name, they lie in `output`, or nothing can be written there.
     """
-    cases = share_of(folder_cases(images, output, config), names, num_parts, part_id)
-    return Job(images.name, cases, begin_run(cases, overwrite, claim_timeout))
+    return asked.of(images.name, folder_cases(images, output, config))
 
 
 def generate_dataset(
@@ -114,7 +121,8 @@ def generate_dataset(
             config, checkpoint or device are unfit. Never for a single case.
     """
     config = runner.config if runner else config or GenerationConfig()
-    job = dataset_job(dataset, config, plans, configuration, names, num_parts, part_id, overwrite, claim_timeout)
+    asked = Asked(names, num_parts, part_id, overwrite, claim_timeout)
+    job = dataset_job(dataset, config, plans, configuration, asked)
     return job.do(runner or SerialRunner(SupervoxelGenerator(config, device)), tell)
 
 
@@ -153,5 +161,5 @@ def generate_folder(
             or config, checkpoint or device are unfit. Never for a single image.
     """
     config = runner.config if runner else config or GenerationConfig()
-    job = folder_job(Path(images), Path(output), config, names, num_parts, part_id, overwrite, claim_timeout)
+    job = folder_job(Path(images), Path(output), config, Asked(names, num_parts, part_id, overwrite, claim_timeout))
     return job.do(runner or SerialRunner(SupervoxelGenerator(config, device)), tell)

@@ -82,6 +82,11 @@ class KeptResults:
         os.replace(aside, self.path)
 
 
+def file_name(name: str) -> str:
+    """A result's name without spaces, for its files and folders."""
+    return name.replace(", ", "_").replace(" ", "_")
+
+
 def spread(values: np.ndarray) -> str:
     """The sample's standard deviation, or "-" for a single value."""
     return f"{values.std(ddof=1):.3f}" if len(values) > 1 else "-"

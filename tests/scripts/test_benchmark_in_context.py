@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmark_in_context import PATCH, dice, patches
+from benchmark_in_context import PATCH, patches, scores
 
 
 def test_each_side_of_a_structure_has_a_patch_around_it_alone() -> None:
@@ -25,6 +25,6 @@ def test_each_side_of_a_structure_has_a_patch_around_it_alone() -> None:
 
 def test_dice_with_the_learned_threshold_and_with_the_best() -> None:
     truth = np.array([True, True, False, False])
-    assert dice(np.array([3.0, 1.0, 0.5, -4.0]), truth) == (pytest.approx(0.8), 1.0)
-    assert dice(np.array([-3.0, -4.0, -5.0, -6.0]), truth) == (0.0, 1.0)
-    assert dice(np.array([1.0, -1.0, 2.0, -9.0]), truth) == (0.5, pytest.approx(0.8))
+    assert scores(np.array([3.0, 1.0, 0.5, -4.0]), truth) == (pytest.approx(0.8), 1.0)
+    assert scores(np.array([-3.0, -4.0, -5.0, -6.0]), truth) == (0.0, 1.0)
+    assert scores(np.array([1.0, -1.0, 2.0, -9.0]), truth) == (0.5, pytest.approx(0.8))
