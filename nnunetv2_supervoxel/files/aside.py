@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -87,13 +88,19 @@ def check_name(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where they are missing.
+    """Make a folder, and those above it, where they are missing, whatever other runs make and remove meanwhile.
 
     Raises:
         NotWritableError: it can't be made.
     """
     with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                return folder.mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:
+                with suppress(FileNotFoundError):  # a folder that another run removed before it was looked at
+                    if not stat.S_ISDIR(os.lstat(error.filename).st_mode):
+                        raise
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import pickle
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,29 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert path.read_bytes() == b"before"
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["a.nii.gz"]
+
+
+def test_a_folder_is_made_while_others_make_and_remove_it(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+
+    def make_and_remove(_: int) -> None:
+        make_folder(folder)
+        with suppress(OSError):
+            folder.rmdir()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make_and_remove, range(4000)))
+    make_folder(folder)
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("below", [".", "c"])
+@pytest.mark.parametrize("kind", ["a file", "a link to nothing"])
+def test_what_is_in_a_folders_way_is_told(tmp_path: Path, kind: str, below: str) -> None:
+    in_the_way = tmp_path / "b"
+    in_the_way.touch() if kind == "a file" else in_the_way.symlink_to(tmp_path / "nothing")
+    with pytest.raises(NotWritableError, match="Nothing can be written to"):
+        make_folder(in_the_way / below)
 
 
 def test_only_what_no_living_run_owns_is_removed(tmp_path: Path) -> None:
