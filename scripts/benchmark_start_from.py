@@ -61,7 +61,7 @@ class Budget:
 
     phantoms: tuple[int, int] = (200, 14)
     brains: tuple[int, int] = (8, 6)
-    repeats: int = 2
+    repeats: int = 3
     common: dict = field(
         default_factory=lambda: {
             "num_val_iterations_per_epoch": 2,
@@ -75,7 +75,12 @@ class Budget:
         }
     )
     start: dict = field(
-        default_factory=lambda: {"num_epochs": 12, "num_iterations_per_epoch": 300, "initial_lr": 0.003}
+        default_factory=lambda: {
+            "num_epochs": 48,
+            "num_iterations_per_epoch": 300,
+            "initial_lr": 0.003,
+            "augmentation": "nnunet",  # brains have other contrasts than phantoms
+        }
     )
     arms: dict = field(
         default_factory=lambda: {

@@ -110,18 +110,8 @@ def find_checkpoint(family: Family, name_or_path: str) -> Path:
     Raises:
         UserError: there is no such file; the message shows how to get one.
     """
-    if name_or_path == BUNDLED:
-        return _bundled(family)
-    official = OFFICIAL_CHECKPOINTS[family].get(name_or_path)
-    path = checkpoint_folder() / official.file_name if official else Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    if official:
-        hint = f"Get it with 'nnUNetv2_supervoxel_download_checkpoints --{family} {official.name}'"
-    else:
-        known = ", ".join([*OFFICIAL_CHECKPOINTS[family], BUNDLED])
-        hint = f"Give the path of a file or one of: {known} ('nnUNetv2_supervoxel_download_checkpoints' fetches them)"
-    raise UserError(f"{_CONFIG_KEYS[family]}: there is no file {path}. {hint}{_OR_TINY}.")
+    check_all_there({family: name_or_path})
+    return _path(family, name_or_path)
 
 
 def check_all_there(names: Mapping[Family, str | None]) -> None:
@@ -130,26 +120,33 @@ def check_all_there(names: Mapping[Family, str | None]) -> None:
     Args:
         names: by family, as for `find_checkpoint`; None for one that isn't needed.
     """
-    problems = []
-    for family, name in names.items():
-        try:
-            if name is not None:
-                find_checkpoint(family, name)
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        # What else there is to try is said once.
-        raise UserError(" ".join([*(problem.replace(_OR_TINY, "") for problem in problems[:-1]), problems[-1]]))
+    missing = {family: name for family, name in names.items() if name is not None and not _path(family, name).is_file()}
+    if missing:
+        problems = ". ".join(f"{_CONFIG_KEYS[family]}: {_what_to_do(family, name)}" for family, name in missing.items())
+        raise UserError(f"{problems}{'' if BUNDLED in missing.values() else _OR_TINY}.")
 
 
-def _bundled(family: Family) -> Path:
-    path = Path(__file__).parent / "weights" / _BUNDLED_FILES[family]
-    if path.is_file():
-        return path
-    raise UserError(
-        f"{_CONFIG_KEYS[family]}: this copy of the package comes without the tiny checkpoints, so there is no "
-        f"{path.name}. To have them in a bundle, pack it with 'scripts/offline_bundle.sh ... --with tiny_checkpoints'."
-    )
+def _path(family: Family, name_or_path: str) -> Path:
+    if name_or_path == BUNDLED:
+        return Path(__file__).parent / "weights" / _BUNDLED_FILES[family]
+    official = OFFICIAL_CHECKPOINTS[family].get(name_or_path)
+    return checkpoint_folder() / official.file_name if official else Path(name_or_path).expanduser()
+
+
+def _what_to_do(family: Family, name_or_path: str) -> str:
+    """Sentences about a missing file, without the last full stop."""
+    path = _path(family, name_or_path)
+    if name_or_path == BUNDLED:
+        return (
+            f"this copy of the package comes without the tiny checkpoints, so there is no {path.name}. "
+            "To have them in a bundle, pack it with 'scripts/offline_bundle.sh ... --with tiny_checkpoints'"
+        )
+    if name_or_path in OFFICIAL_CHECKPOINTS[family]:
+        hint = f"Get it with 'nnUNetv2_supervoxel_download_checkpoints --{family} {name_or_path}'"
+    else:
+        known = ", ".join([*OFFICIAL_CHECKPOINTS[family], BUNDLED])
+        hint = f"Give the path of a file or one of: {known} ('nnUNetv2_supervoxel_download_checkpoints' fetches them)"
+    return f"there is no file {path}. {hint}"
 
 
 def download_checkpoint(checkpoint: OfficialCheckpoint, folder: Path | None = None) -> Path:
