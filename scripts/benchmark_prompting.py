@@ -6,8 +6,8 @@
 The same network learns with the same number of steps: from labels of some structures, from our supervoxels (template
 dense_tiny, so with the bundled checkpoints), from SLIC's, from labels and supervoxels half and half, and from labels
 and SLIC's. Two further rows spend half of the steps on labels, as half and half does: labels alone, and supervoxels
-first, labels after. Each is then prompted at structures that were labelled in training ("seen") and at structures that
-never were.
+first, labels after. Two more spend three quarters of them on labels: with supervoxels, and alone. Each is then prompted
+at structures that were labelled in training ("seen") and at structures that never were.
 
 brains: cases made of the MNI152 T1 with an atlas (see atlas_dataset.py). Three of six structures are labelled, then
 the other three, so that each is unseen once. Test cases are bent further and have other contrasts.
@@ -87,6 +87,8 @@ RECIPES = {
     "labels and slic": Recipe("slic", 0.5),
     "half the supervoxels": Recipe("supervoxels", 0.0, 0.5),
     "supervoxels, then labels": Recipe("none", 1.0, 0.5, "half the supervoxels"),
+    "labels and supervoxels, 3 to 1": Recipe("supervoxels", 0.75),
+    "labels, 3 in 4 steps": Recipe("none", 1.0, 0.75),
 }
 UNSHOWN = ("half the supervoxels",)  # only a beginning for others
 # What the goals compare: one recipe, another one, and whether at seen structures.
@@ -95,6 +97,8 @@ COMPARED = (
     ("labels and supervoxels", "labels and slic", False),
     ("supervoxels", "slic", False),
     ("labels and supervoxels", "labels, half the steps", True),
+    ("labels and supervoxels, 3 to 1", "labels, 3 in 4 steps", False),
+    ("labels and supervoxels, 3 to 1", "labels, 3 in 4 steps", True),
 )
 
 
@@ -166,12 +170,13 @@ def main() -> None:
     if arguments.device == "cpu":
         os.environ |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     (folder / "logs").mkdir(exist_ok=True)
+    sources = {RECIPES[cell.recipe].source for cell in cells(arguments.settings, arguments.recipes, 0)}
     for setting in arguments.settings:
-        for source in SOURCES:
+        for source in sorted(sources):
             prepare(setting, source, folder, budget)
     failures: list[str] = []
     for seed in range(arguments.seeds):  # one by one, so that an interrupted run has whole comparisons
-        todo = [cell for cell in cells(arguments.settings, seed) if cell.name not in results.cells]
+        todo = [cell for cell in cells(arguments.settings, arguments.recipes, seed) if cell.name not in results.cells]
         for stage in (False, True):  # what others start from comes first
             part = [cell for cell in todo if bool(RECIPES[cell.recipe].after) == stage]
             work = {cell.name: partial(train, cell, folder, budget, arguments.device) for cell in part}
@@ -190,6 +195,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is written")
     parser.add_argument("--json", type=Path, help="write the results there, too")
     parser.add_argument("--settings", nargs="+", choices=[*CHOICES], default=[*CHOICES], help="(default: both)")
+    parser.add_argument("--recipes", nargs="+", choices=[*RECIPES], default=[*RECIPES], help="rows (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=Budget().steps, help="of a training (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once (default: %(default)s)")
@@ -199,12 +205,13 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cells(settings: Sequence[str], seed: int) -> Iterator[Cell]:
-    """A seed's trainings. Without labels, a training serves all choices of a setting."""
+def cells(settings: Sequence[str], recipes: Sequence[str], seed: int) -> Iterator[Cell]:
+    """A seed's trainings, with those that they start from. Without labels, one serves all choices of a setting."""
+    wanted = {*recipes, *(RECIPES[name].after for name in recipes)}
     for setting in settings:
         for number, choice in enumerate(CHOICES[setting]):
             for name, recipe in RECIPES.items():
-                if recipe.labels or not number:
+                if name in wanted and (recipe.labels or not number):
                     yield Cell(setting, choice, name, seed)
 
 

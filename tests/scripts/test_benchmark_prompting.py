@@ -44,7 +44,7 @@ def every_dataset() -> set[tuple[str, str, str]]:
 
 
 def test_a_training_without_labels_serves_all_choices(tmp_path: Path) -> None:
-    brains = [(cell.choice, cell.recipe) for cell in cells(["brains"], seed=0)]
+    brains = [(cell.choice, cell.recipe) for cell in cells(["brains"], [*RECIPES], seed=0)]
     assert len(brains) == len(set(brains))
     assert [choice for choice, recipe in brains if recipe == "supervoxels"] == ["a"]
     assert [choice for choice, recipe in brains if recipe == "labels"] == ["a", "b"]
@@ -54,6 +54,11 @@ def test_a_training_without_labels_serves_all_choices(tmp_path: Path) -> None:
     for seen in (True, False):
         (objects,) = by_seed(results, "brains", "supervoxels", seen)
         assert sorted(one["dice"][0] for one in objects) == [0.1, 0.2]
+
+
+def test_a_recipe_is_trained_with_what_it_starts_from() -> None:
+    recipes = [cell.recipe for cell in cells(["phantoms"], ["supervoxels, then labels"], seed=0)]
+    assert recipes == ["half the supervoxels", "supervoxels, then labels"]
 
 
 def test_seen_and_unseen_are_those_of_the_training_s_own_choice(tmp_path: Path) -> None:
