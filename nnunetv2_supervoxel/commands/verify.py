@@ -28,7 +28,7 @@ def main() -> int:
     for case in verified.cases:
         for fault in case.faults:
             print(f"{case.case}: {case.outcome}: {fault.text}", file=sys.stderr)
-    for name in verified.strays:
+    for name in verified.other_files:
         hidden = "comes from a run that was stopped, or is at work"
         why = hidden if name.startswith(".") else "belongs to no preprocessed case"
         print(f"Note: {found.supervoxels / name} {why}; it is left alone.", file=sys.stderr)

@@ -47,12 +47,12 @@ class Verification:
     Attributes:
         cases: those that are preprocessed and have supervoxel files.
         without: how many preprocessed cases have none now.
-        strays: names of what else is in the folder of the supervoxels.
+        other_files: names of what else is in the folder of the supervoxels.
     """
 
     cases: tuple[VerifiedCase, ...]
     without: int
-    strays: tuple[str, ...]
+    other_files: tuple[str, ...]
 
 
 def verify_dataset(found: SupervoxelDataset, repair: bool = False) -> Verification:
@@ -69,14 +69,14 @@ def verify_dataset(found: SupervoxelDataset, repair: bool = False) -> Verificati
     located = locate_dataset(found.name, found.plans, found.configuration)
     if repair:
         remove_leftovers(found.supervoxels)
-    strays = find_strays(found.supervoxels, {*found.cases, *found.untried})
+    others = _other_files(found.supervoxels, {*found.cases, *found.untried})
     with ProgressBar(found.cases, "verify", unit="case") as progress:
         cases = tuple(_verify_case(found.supervoxels, case, located, repair) for case in progress)
     removed = sum(case.outcome == "removed" for case in cases)
-    return Verification(cases, len(found.untried) + removed, tuple(strays))
+    return Verification(cases, len(found.untried) + removed, tuple(others))
 
 
-def find_strays(folder: Path, cases: set[str]) -> list[str]:
+def _other_files(folder: Path, cases: set[str]) -> list[str]:
     """Names, sorted, of everything in a folder of supervoxels that is no file of one of the cases."""
     ours = {path.name for case in cases for path in supervoxel_files.paths_of(folder, case)} | {CLAIMS, FAILURES}
     return sorted(path.name for path in folder.iterdir() if path.name not in ours)
