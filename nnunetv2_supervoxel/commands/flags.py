@@ -53,6 +53,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-device", help="cuda, cuda:1, cpu or mps (default: cuda where there is one, else cpu)")
 
 
+def add_cases_with_supervoxels(parser: argparse.ArgumentParser) -> None:
+    """`-cases`, of a dataset that has supervoxels already; see `SupervoxelDataset.only`."""
+    parser.add_argument("-cases", nargs="+", metavar="CASE", help="only these (default: all with supervoxels)")
+
+
 def add_running(parser: argparse.ArgumentParser) -> None:
     """How generation runs: cases, device, workers, parts, reports. `check_running` checks the values."""
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
-from nnunetv2_supervoxel.commands.flags import make_parser
+from nnunetv2_supervoxel.commands.flags import add_cases_with_supervoxels, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.files.supervoxel_folders import find_supervoxels
@@ -18,7 +18,7 @@ def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.
     configuration = arguments.c or _default_configuration(arguments.d, arguments.p)
-    found = find_supervoxels(arguments.d, arguments.p, configuration)
+    found = find_supervoxels(arguments.d, arguments.p, configuration).only(arguments.cases)
     found.check_output(arguments.o)
     share_machine()
 
@@ -47,8 +47,8 @@ def _parse() -> argparse.Namespace:
 
     parser = make_parser(
         "Paint supervoxels over the slice of every case where they have most of their voxels, OUT/CASE.png. The flags "
-        "are those of nnUNetv2_plot_overlay_pngs, which does so with labels. Where supervoxels overlap, the smaller "
-        "one is seen. Spacing is disregarded. Small slices are enlarged to 512 pixels or more.",
+        "are those of nnUNetv2_plot_overlay_pngs, which does so with labels, and -cases. Where supervoxels overlap, "
+        "the smaller one is seen. Spacing is disregarded. Small slices are enlarged to 512 pixels or more.",
         "example: nnUNetv2_supervoxel_plot_overlay_pngs -d 4 -o overlays",
     )
     parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset")
@@ -70,6 +70,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "-c", metavar="CONFIGURATION", help="nnU-Net configuration (default: 3d_fullres if there is one, else 2d)"
     )
+    add_cases_with_supervoxels(parser)
     parser.add_argument(
         "-overlay_intensity",
         type=float,

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_supervoxel.commands.entry_point import entry_point
-from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
+from nnunetv2_supervoxel.commands.flags import add_cases_with_supervoxels, add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
-from nnunetv2_supervoxel.errors import check_cases
-from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset, find_supervoxels
+from nnunetv2_supervoxel.files.supervoxel_folders import find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
@@ -17,32 +16,20 @@ from nnunetv2_supervoxel.threads_and_heap import share_machine
 def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.
-    found = find_supervoxels(arguments.d, arguments.p, arguments.c)
+    found = find_supervoxels(arguments.d, arguments.p, arguments.c).only(arguments.cases)
     found.check_output(arguments.o)
-    cases = _chosen(found, arguments.cases)
     share_machine()
 
     from nnunetv2_supervoxel.export.to_nifti import write_supervoxels
 
-    written = write_supervoxels(found, arguments.o, cases, arguments.flatten, arguments.overwrite)
+    written = write_supervoxels(found, arguments.o, arguments.flatten, arguments.overwrite)
     note_strays(found)
     small = f"; {written.vanished} supervoxels are too small to have a voxel there" if written.vanished else ""
     return finish(
         written.failures,
-        f"{len(cases)} cases: {written.cases} written to {arguments.o}, {written.empty} without supervoxels, "
+        f"{len(found.cases)} cases: {written.cases} written to {arguments.o}, {written.empty} without supervoxels, "
         f"{len(written.failures)} failed{small}.",
     )
-
-
-def _chosen(found: SupervoxelDataset, wanted: list[str] | None) -> list[str]:
-    """The cases on the command line, each once, or else all.
-
-    Raises:
-        UserError: one of them has no supervoxels.
-    """
-    cases = list(dict.fromkeys(wanted or found.cases))
-    check_cases(cases, found.cases, f"among the preprocessed ones with supervoxels in {found.supervoxels}")
-    return cases
 
 
 def _parse() -> argparse.Namespace:
@@ -54,7 +41,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("-d", required=True, metavar="DATASET_ID", help="ID or name of the dataset")
     parser.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for the files")
     add_plans_and_configuration(parser)
-    parser.add_argument("-cases", nargs="+", metavar="CASE", help="only these (default: all with supervoxels)")
+    add_cases_with_supervoxels(parser)
     parser.add_argument(
         "--flatten",
         action="store_true",

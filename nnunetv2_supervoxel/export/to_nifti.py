@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,14 +41,13 @@ class Written:
 
 
 def write_supervoxels(
-    found: SupervoxelDataset, output: Path, cases: Sequence[str], flatten: bool = False, overwrite: bool = False
+    found: SupervoxelDataset, output: Path, flatten: bool = False, overwrite: bool = False
 ) -> Written:
     """Write ``CASE.nii.gz`` in the geometry of the case's original image. One supervoxel is in memory at a time.
 
     Args:
         found: from `find_supervoxels`.
         output: folder, made if missing.
-        cases: some of the dataset's.
         flatten: write one label map (x, y, z): supervoxel k (from 1) has value k, and smaller ones lie on top. Else
             one volume per supervoxel: 0 and 1, (x, y, z, n).
         overwrite: replace files that are there.
@@ -62,7 +61,7 @@ def write_supervoxels(
     located = locate_dataset(found.name, found.plans, found.configuration)
     manager = PlansManager(read_plans(found.folder, found.plans, found.configuration))
     written = Written()
-    with ProgressBar(cases, "to NIfTI", unit="case") as progress:
+    with ProgressBar(found.cases, "to NIfTI", unit="case") as progress:
         for case in progress:
             progress.set_postfix_str(case)
             try:

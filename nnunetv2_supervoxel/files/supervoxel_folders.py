@@ -4,10 +4,11 @@ show at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, check_cases
 from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
 
 FOLDER_SUFFIX = "_supervoxels"
@@ -49,6 +50,16 @@ class SupervoxelDataset:
     def supervoxels(self) -> Path:
         """Folder of the supervoxels."""
         return supervoxel_folder(self.folder, self.data_identifier)
+
+    def only(self, cases: Sequence[str] | None) -> SupervoxelDataset:
+        """The dataset with some of its cases, each once, in that order; with all if none are named.
+
+        Raises:
+            UserError: generation wasn't tried for one of them.
+        """
+        chosen = tuple(dict.fromkeys(cases or self.cases))
+        check_cases(chosen, self.cases, f"among the preprocessed ones with supervoxels in {self.supervoxels}")
+        return replace(self, cases=chosen)
 
     def check_output(self, folder: Path) -> None:
         """Refuse a folder for results.

@@ -83,6 +83,17 @@ def test_preprocessed_cases_look_as_nnunet_paints_labels(folder: Path, call: Cal
     assert (np.ptp(colours, axis=-1) > 0.2).any()  # painted, not grey alone
 
 
+def test_only_the_cases_named_are_painted(folder: Path, call: Callable, tmp_path: Path) -> None:
+    code, printed, err = call(plot_overlay_pngs.main, "-o", tmp_path / "out", "-cases", "case2", "case0", "case2")
+    assert code == 0, err
+    assert "2 cases: 2 plotted" in printed
+    assert sorted(os.listdir(tmp_path / "out")) == ["case0.png", "case2.png"]
+    code, _, err = call(plot_overlay_pngs.main, "-o", tmp_path / "none", "-cases", "case9")
+    assert code == 1
+    assert "There is no case 'case9' among the preprocessed ones with supervoxels" in err
+    assert not (tmp_path / "none").exists()
+
+
 def test_original_images_look_as_nnunet_paints_labels(folder: Path, call: Callable, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert call(to_nifti.main, "-o", tmp_path / "flat", "--flatten")[0] == 0
