@@ -87,6 +87,8 @@ class Budget:
             "from scratch": {"initial_lr": 0.003},
             "started": {"start_from": None},
             "started, rate of scratch": {"start_from": None, "initial_lr": 0.003},
+            "from scratch, augmented": {"initial_lr": 0.003, "augmentation": "nnunet"},
+            "started, augmented": {"start_from": None, "augmentation": "nnunet"},
         }
     )
     fine_tuning: dict = field(
