@@ -87,6 +87,7 @@ class Budget:
             "from scratch": {"initial_lr": 0.003},
             "started": {"start_from": None},
             "started, rate of scratch": {"start_from": None, "initial_lr": 0.003},
+            "started, rate of scratch, half way back": {"start_from": None, "initial_lr": 0.003, "start_share": 0.5},
             "from scratch, augmented": {"initial_lr": 0.003, "augmentation": "nnunet"},
             "started, augmented": {"start_from": None, "augmentation": "nnunet"},
         }
@@ -234,10 +235,10 @@ def table(results: KeptResults, budget: Budget) -> str:
         for what in ("brains, start model", "brains", "phantoms, start model", "phantoms"):
             if what in cells[0]:
                 rows[f"{arm}: {what}"] = [_first_and_last(cell[what]) for cell in cells]
-    lines = [f"{'':45}{'1 prompt':>16}{'5 prompts':>16}"]
+    lines = [f"{'':63}{'1 prompt':>16}{'5 prompts':>16}"]
     for name, figures in rows.items():
         columns = [f"{np.mean(column):.3f} ± {spread(np.array(column))}" for column in zip(*figures, strict=True)]
-        lines.append(f"{name:45}" + "".join(f"{column:>16}" for column in columns))
+        lines.append(f"{name:63}" + "".join(f"{column:>16}" for column in columns))
     return "\n".join(lines)
 
 

@@ -90,6 +90,9 @@ class PromptTrainingConfig(TrainingConfig):
     start_from: str | None = None
     """Model folder for nnInteractive (official, or an export) whose weights the training starts from; null: none."""
 
+    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """With start_from: share of the start model's weights in the final ones, so that less of it is forgotten."""
+
     real_label_fraction: Fraction = 0.0
     """Probability that a training object is a connected component of a real label instead of a supervoxel."""
 
@@ -130,6 +133,12 @@ class PromptTrainingConfig(TrainingConfig):
         if not sum(weights.values()) > 0:
             raise ValueError("at least one interaction type needs a weight above 0")
         return weights
+
+    @model_validator(mode="after")
+    def _share_of_something(self) -> PromptTrainingConfig:
+        if self.start_share and self.start_from is None:
+            raise ValueError("'start_share' needs a start model; name one in 'start_from', or leave 'start_share' out")
+        return self
 
 
 class PretrainingConfig(TrainingConfig):

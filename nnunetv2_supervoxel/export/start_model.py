@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ def load_into(network: torch.nn.Module, model: StartModel) -> None:
     """
     names = set(network.state_dict())
     network.load_state_dict({name: w for name, w in model.weights.items() if name in names}, strict=False)
+
+
+@torch.no_grad()
+def mix_into(network: torch.nn.Module, model: StartModel, share: float) -> None:
+    """Move all weights of a trained network some of the way back to those that it started from, on a straight line.
+
+    Wortsman et al., *Robust fine-tuning of zero-shot models* (2022): such networks keep most of what either end knows.
+
+    Args:
+        network: trained from the model; what the model lacks stays as it is.
+        model: where it started.
+        share: of the way, from 0, which changes nothing, to 1, which gives the model's weights.
+    """
+    for name, weights in chain(network.named_parameters(), network.named_buffers()):  # state_dict() has some twice
+        if name in model.weights and weights.is_floating_point():
+            weights.lerp_(model.weights[name].to(weights), share)
 
 
 def _check_configuration(settings: Mapping[str, Any], where: str) -> None:

@@ -22,7 +22,7 @@ from nnunetv2_supervoxel.config import PromptTrainingConfig, TrainingConfig, fin
 from nnunetv2_supervoxel.config.base import Config
 from nnunetv2_supervoxel.config.loading import check_settings
 from nnunetv2_supervoxel.errors import UserError
-from nnunetv2_supervoxel.export.start_model import StartModel, load_into
+from nnunetv2_supervoxel.export.start_model import StartModel, load_into, mix_into
 from nnunetv2_supervoxel.files.preprocessed import count_image_channels
 from nnunetv2_supervoxel.files.supervoxel_files import supervoxel_folder
 from nnunetv2_supervoxel.prompts.encoding import NUM_CHANNELS
@@ -80,6 +80,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         check_configuration(plans, configuration)
         self._notes: list[str] = []
         self.start_model = None
+        self._is_mixed = False  # whether the weights are what a training ended with
         if isinstance(self.config, PromptTrainingConfig):
             self.start_model = open_start_model(self.config, plans, configuration, dataset_json)
             if self.start_model:
@@ -177,6 +178,7 @@ class SupervoxelTrainer(nnUNetTrainer):
         for note in compare_with_record(Path(self.output_folder), self.config, named):
             self.print_to_log_file(f"INFO: {note}")
         super().load_checkpoint(filename_or_checkpoint)
+        self._is_mixed = Path(str(filename_or_checkpoint)).name == "checkpoint_final.pth"
 
     def _forget_log(self) -> None:
         """Remove nnU-Net's log, and the folders that were made for it, if nothing else is in them."""
@@ -226,6 +228,7 @@ class SupervoxelTrainer(nnUNetTrainer):
     def on_train_epoch_start(self) -> None:
         """As in nnU-Net."""
         super().on_train_epoch_start()
+        self._is_mixed = False
         self.objective.on_train_epoch_start(self.current_epoch)
 
     def train_step(self, batch: dict) -> dict:
@@ -245,6 +248,12 @@ class SupervoxelTrainer(nnUNetTrainer):
         """As in nnU-Net, after the objective has logged its own values."""
         self.objective.on_validation_epoch_end(val_outputs)
         super().on_validation_epoch_end(val_outputs)
+
+    def on_train_end(self) -> None:
+        """As in nnU-Net. Before the final weights are saved, the start model's share is mixed in."""
+        if self.start_model and isinstance(self.config, PromptTrainingConfig) and not self._is_mixed:
+            mix_into(self._network_alone(), self.start_model, self.config.start_share)
+        super().on_train_end()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """The objective's final validation.

@@ -199,6 +199,40 @@ def test_going_on_with_the_settings_that_the_training_left(make, settings, start
     assert "other settings than in" not in Path(again.log_file).read_text()
 
 
+def test_the_start_models_share_is_mixed_in_once(make, settings, start_folder):
+    settings(start_share=0.25)
+    start = load_start_model(start_folder).weights
+    trainer = make()
+    trainer.initialize()
+    with torch.no_grad():
+        for weights in trainer.network.parameters():
+            weights += 2
+    trainer.on_train_end()
+    assert_ahead_of(start, trainer.network, 1.5)
+    final = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    again = make()
+    maybe_load_checkpoint(again, True, False)
+    for _ in range(2):  # nnU-Net ends a finished training once more with each --c
+        again.on_train_end()
+        assert_ahead_of(start, again.network, 1.5)
+        assert all(torch.equal(final[name], weights) for name, weights in again.network.state_dict().items())
+    again.on_train_epoch_start()  # more epochs were asked for
+    again.on_train_end()
+    assert_ahead_of(start, again.network, 1.5 * 0.75)
+
+
+def assert_ahead_of(start, network, by):
+    parameters = dict(network.named_parameters())
+    assert len(parameters.keys() & start.keys()) > 10
+    for name in parameters.keys() & start.keys():
+        torch.testing.assert_close(parameters[name].detach(), start[name] + by)
+
+
+def test_a_share_of_no_start_model_is_refused():
+    with pytest.raises(ValueError, match="'start_share' needs a start model"):
+        PromptTrainingConfig(start_share=0.5)
+
+
 def copy(folder, tmp_path):
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
