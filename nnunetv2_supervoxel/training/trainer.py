@@ -251,8 +251,10 @@ class SupervoxelTrainer(nnUNetTrainer):
 
     def on_train_end(self) -> None:
         """As in nnU-Net. Before the final weights are saved, the start model's share is mixed in."""
-        if self.start_model and isinstance(self.config, PromptTrainingConfig) and not self._is_mixed:
-            mix_into(self._network_alone(), self.start_model, self.config.start_share)
+        share = self.config.start_share if isinstance(self.config, PromptTrainingConfig) else 0.0
+        if self.start_model and share and not self._is_mixed:
+            mix_into(self._network_alone(), self.start_model, share)
+            self.print_to_log_file(f"INFO: {share:g} of the final weights is the start model's")
         super().on_train_end()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
