@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from atlas_dataset import TEST, TRAINING, template, write_dataset
-from benchmarking.kept_results import KeptResults, spread
+from benchmarking.kept_results import KeptResults, file_name, spread
 from benchmarking.nnunet import CONFIGURATION, add_configuration, logged, set_environment
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from phantom_dataset import store_true_objects, write_raw
@@ -175,7 +175,7 @@ def run_arm(folder: Path, model: Path, arm: str, repeat: int, budget: Budget) ->
         "seconds", and the means of the validations: "brains", "brains, start model" if there was one, and "phantoms".
     """
     began = time.time()
-    place = folder / "arms" / f"{arm.replace(', ', '_').replace(' ', '_')}_{repeat}"
+    place = folder / "arms" / f"{file_name(arm)}_{repeat}"
     place.mkdir(parents=True, exist_ok=True)
     log = place / "log.txt"
     settings = budget.common | budget.fine_tuning | budget.arms[arm]
@@ -228,17 +228,25 @@ def train(place: Path, dataset: str, plans: str, configuration: str, settings: d
 
 
 def table(results: KeptResults, budget: Budget) -> str:
-    """The figures that matter, as text: Dice after one and after five prompts, mean and SD over the repeats."""
-    rows = {}
+    """The figures that matter, as text: Dice after one and after five prompts, mean and SD over the repeats.
+
+    Started arms also with what they are ahead of scratch, repeat by repeat, and of the start model on phantoms.
+    """
+    rows: dict[str, Sequence[Sequence[float]] | np.ndarray] = {}
     for arm in budget.arms:
         cells = [results.cells[f"{arm}, {repeat}"] for repeat in range(budget.repeats)]
         for what in ("brains, start model", "brains", "phantoms, start model", "phantoms"):
             if what in cells[0]:
                 rows[f"{arm}: {what}"] = [_first_and_last(cell[what]) for cell in cells]
-    lines = [f"{'':63}{'1 prompt':>16}{'5 prompts':>16}"]
+        if "phantoms" in cells[0]:
+            scratch = rows["from scratch: brains"]
+            rows[f"{arm}: brains, ahead of scratch"] = np.subtract(rows[f"{arm}: brains"], scratch)
+            start = rows[f"{arm}: phantoms, start model"]
+            rows[f"{arm}: phantoms, ahead of the start model"] = np.subtract(rows[f"{arm}: phantoms"], start)
+    lines = [f"{'':83}{'1 prompt':>16}{'5 prompts':>16}"]
     for name, figures in rows.items():
         columns = [f"{np.mean(column):.3f} ± {spread(np.array(column))}" for column in zip(*figures, strict=True)]
-        lines.append(f"{name:63}" + "".join(f"{column:>16}" for column in columns))
+        lines.append(f"{name:83}" + "".join(f"{column:>16}" for column in columns))
     return "\n".join(lines)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from nnunetv2_supervoxel.commands.entry_point import entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
-from nnunetv2_supervoxel.errors import check_cases
 from nnunetv2_supervoxel.pages.rendering import check_page
 from nnunetv2_supervoxel.quality.inputs import find_dataset
 from nnunetv2_supervoxel.threads_and_heap import share_machine
@@ -20,9 +19,7 @@ def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.
     dataset = find_dataset(arguments.d, arguments.p, arguments.c, None)
-    check_cases(
-        arguments.view or [], dataset.cases, f"among the preprocessed ones with supervoxels in {dataset.supervoxels}"
-    )
+    dataset.check_cases(arguments.view or ())
     page = arguments.o or dataset.folder / f"{dataset.supervoxels.name}_report.html"
     dataset.check_output(page.absolute().parent)
     check_page(page)

@@ -57,9 +57,16 @@ class SupervoxelDataset:
         Raises:
             UserError: generation wasn't tried for one of them.
         """
-        chosen = tuple(dict.fromkeys(cases or self.cases))
-        check_cases(chosen, self.cases, f"among the preprocessed ones with supervoxels in {self.supervoxels}")
-        return replace(self, cases=chosen)
+        self.check_cases(cases or ())
+        return replace(self, cases=tuple(dict.fromkeys(cases or self.cases)))
+
+    def check_cases(self, cases: Sequence[str]) -> None:
+        """Refuse names that are none of its cases.
+
+        Raises:
+            UserError: generation wasn't tried for one of them.
+        """
+        check_cases(cases, self.cases, f"among the preprocessed ones with supervoxels in {self.supervoxels}")
 
     def check_output(self, folder: Path) -> None:
         """Refuse a folder for results.
