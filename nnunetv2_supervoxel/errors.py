@@ -83,6 +83,11 @@ def check_cases(wanted: Iterable[str], known: Collection[str], where: str) -> No
         raise UserError(f"There is no case '{unknown}' {where}{hint}")
 
 
+def generate_again(case: str) -> str:
+    """What to do about damaged supervoxel files of a case, as the end of a sentence."""
+    return f"generate the case again (--overwrite -cases {case})."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ ", did you mean 'liver'?", with the known words that are as good as the nearest; nothing if none is near."""
     nearest = difflib.get_close_matches(word, known, n=3, cutoff=0.7)

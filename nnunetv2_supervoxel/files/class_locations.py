@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_supervoxel.errors import UserError, unexpected
+from nnunetv2_supervoxel.errors import UserError, generate_again, unexpected
 from nnunetv2_supervoxel.files.aside import file_aside
 from nnunetv2_supervoxel.files.supervoxel_arrays import open_array, read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -127,7 +127,7 @@ def rewrite_locations(array: Path, path: Path, case: str) -> int:
     try:
         locations = locations_of(read_masks(masks), masks.shape[0], case)
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        raise UserError(f"{array} is damaged; generate the case again (--overwrite -cases {case}).") from error
+        raise UserError(f"{array} is damaged; {generate_again(case)}") from error
     with file_aside(path) as aside:
         write_locations(aside, locations)
     return len(locations)

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, generate_again
 from nnunetv2_supervoxel.files.blosc2_arrays import open_blosc2
 from nnunetv2_supervoxel.files.image_writing import NIFTI_HEADER, write_sitk
 from nnunetv2_supervoxel.files.volumes import Header
@@ -38,14 +38,9 @@ def open_array(path: Path) -> blosc2.NDArray:
     try:
         array = open_blosc2(path)
     except Exception as error:
-        raise UserError(
-            f"{path} can't be opened: it is missing or damaged; "
-            f"generate the case again (--overwrite -cases {path.stem})."
-        ) from error
+        raise UserError(f"{path} can't be opened: it is missing or damaged; {generate_again(path.stem)}") from error
     if array.ndim != 4 or array.dtype != np.uint8:
-        raise UserError(
-            f"{path} isn't a 4D uint8 array (n, z, y, x); generate the case again (--overwrite -cases {path.stem})."
-        )
+        raise UserError(f"{path} isn't a 4D uint8 array (n, z, y, x); {generate_again(path.stem)}")
     return array
 
 

@@ -24,7 +24,7 @@ import blosc2
 import numpy as np
 import pooch
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, generate_again
 from nnunetv2_supervoxel.files import class_locations, supervoxel_arrays
 from nnunetv2_supervoxel.files.aside import check_name, folder_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.blosc2_arrays import is_whole
@@ -101,9 +101,7 @@ def read_provenance(folder: Path | str, case: str) -> dict:
     try:
         return dict(json.loads(path.read_text()).items())
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{path} can't be read: it is missing or damaged; generate the case again (--overwrite -cases {case})."
-        ) from error
+        raise UserError(f"{path} can't be read: it is missing or damaged; {generate_again(case)}") from error
 
 
 def open_array(folder: Path | str, case: str) -> blosc2.NDArray:

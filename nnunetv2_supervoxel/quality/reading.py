@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, generate_again
 from nnunetv2_supervoxel.files import supervoxel_files
 from nnunetv2_supervoxel.files.supervoxel_arrays import read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
@@ -37,12 +37,12 @@ def read_supervoxels(folder: Path, case: str, shape: tuple[int, int, int]) -> Su
     if array.shape != (len(described), *shape):
         raise UserError(
             f"{path} has shape {array.shape}, but its JSON lists {len(described)} supervoxels and the preprocessed "
-            f"case has shape {shape}; generate the case again (--overwrite -cases {case})."
+            f"case has shape {shape}; {generate_again(case)}"
         )
     try:
         masks = [_cropped(*mask) for mask in read_masks(array)]
     except Exception as error:  # a truncated file opens, and fails on the first chunk that is not there
-        raise UserError(f"{path} is damaged; generate the case again (--overwrite -cases {case}).") from error
+        raise UserError(f"{path} is damaged; {generate_again(case)}") from error
     supervoxels = [
         Supervoxel(
             mask,
@@ -103,8 +103,7 @@ def list_described(folder: Path, case: str, provenance: dict) -> list[dict]:
     except ValidationError as error:
         where = " > ".join(map(str, error.errors()[0]["loc"]))
         raise UserError(
-            f"{folder / case}.json doesn't describe supervoxels (see {where}); "
-            f"generate the case again (--overwrite -cases {case})."
+            f"{folder / case}.json doesn't describe supervoxels (see {where}); {generate_again(case)}"
         ) from error
     return provenance["supervoxels"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import cc3d
 import numpy as np
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, generate_again
 from nnunetv2_supervoxel.files.preprocessed import open_case, open_preprocessed
 from nnunetv2_supervoxel.files.supervoxel_files import list_cases, open_array, read_locations
 
@@ -197,8 +197,7 @@ class PromptDataset:
         ):
             raise UserError(
                 f"{self.supervoxel_folder / case}.b2nd has shape {tuple(supervoxels.shape)} and {len(locations)} class "
-                f"locations, but the image has shape {tuple(image.shape)}; generate the case again (--overwrite -cases "
-                f"{case})."
+                f"locations, but the image has shape {tuple(image.shape)}; {generate_again(case)}"
             )
         return PromptCase(case, image, segmentation, supervoxels, locations, label_locations, self.ignore_label)
 
