@@ -311,5 +311,5 @@ def _add_configurations(path: Path) -> None:
     }
     tiny = {"inherits_from": "3d_fullres", "batch_size": 2, "architecture": architecture}
     plans["configurations"]["3d_tiny"] = {**tiny, "patch_size": PHANTOM_PATCH}
-    plans["configurations"]["3d_wide"] = {**tiny, "patch_size": (24, 32, 40)}
+    plans["configurations"]["3d_wide"] = {**tiny, "patch_size": (24, 32, 40), "batch_dice": True}  # as for large images
     path.write_text(json.dumps(plans))

@@ -254,6 +254,16 @@ def test_a_step_runs_up_to_max_rounds_and_learns_from_the_last(make_trainer, pro
     assert lengths == {1, 2, 3, 4}
 
 
+def test_a_small_object_counts_as_much_as_a_large_one(make_trainer):
+    trainer = make_trainer(configuration="3d_wide")  # nnU-Net would take Dice over the batch
+    target = torch.zeros(2, 1, 24, 32, 40)
+    target[0, 0, 2:20, 3:29, 4:36] = 1
+    target[1, 0, 5:8, 6:9, 7:10] = 1
+    found = target[:, 0] * torch.tensor([1.0, 0.0])[:, None, None, None]  # the small one is missed
+    logits = 20 * torch.stack([1 - found, found], dim=1)
+    assert float(trainer.loss.loss.dc(logits, target)) == pytest.approx(-0.5, abs=0.01)
+
+
 def test_older_prompts_fade_during_a_step(make_trainer, prompt_training):
     prompt_training(max_rounds=3, interactions={"point": 1.0}, interaction_decay=0.5)
     trainer = make_trainer()

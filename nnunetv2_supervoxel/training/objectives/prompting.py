@@ -61,6 +61,9 @@ class Prompting(Objective):
     def __init__(self, trainer: SupervoxelTrainer, settings: PromptTrainingConfig) -> None:
         super().__init__(trainer, settings)
         self.real_label_fraction = settings.real_label_fraction
+        # nnU-Net plans one Dice over the batch for large images. Samples hold different objects here: beside a large one,
+        # a small one would hardly count.
+        trainer.configuration_manager.configuration["batch_dice"] = False
         trainer.logger.local_logger = PromptLogger(trainer.logger.local_logger.verbose)
         cv2.setNumThreads(0)  # users draw on slices so small that waking a thread takes longer than the work
         self.user = SimulatedUser(settings.interactions, settings.point_radius, settings.scribble_thickness)
