@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import GOES_ON, entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
 
 
-@entry_point
+@entry_point(GOES_ON)
 def main() -> int:
     from nnunetv2_supervoxel.checkpoints.registry import OFFICIAL_CHECKPOINTS, download_checkpoint
 

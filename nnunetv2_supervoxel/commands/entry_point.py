@@ -14,20 +14,11 @@ from nnunetv2_supervoxel.runners.stopping import Stopped, stopping_at_signals
 
 Command = Callable[[], int]
 
-
-def entry_point(command: Command) -> Command:
-    """Of a command that goes on where it was stopped. See `_entry_point`."""
-    return _entry_point(command, "what was finished is kept, the same command goes on from there")
-
-
-def entry_point_of_a_whole(command: Command) -> Command:
-    """Of a command that writes all or nothing. See `_entry_point`."""
-    return _entry_point(command, "nothing was written")
-
-
-def entry_point_that_begins_anew(command: Command) -> Command:
-    """Of a command that writes one file after the other, and does all of them each time. See `_entry_point`."""
-    return _entry_point(command, "what was written stays, the same command does everything anew")
+# What a user should know when a signal has ended a command.
+GOES_ON = "what was finished is kept, the same command goes on from there"
+ALL_OR_NOTHING = "nothing was written"
+BEGINS_ANEW = "what was written stays, the same command does everything anew"
+ASKS_BEFORE_REPLACING = "what was written stays, the same command with --overwrite does everything anew"
 
 
 @contextmanager
@@ -39,29 +30,32 @@ def stops_with(outcome: str) -> Iterator[None]:
         raise Stopped(_stopped(stop).signal, outcome) from stop
 
 
-def _entry_point(command: Command, after_a_stop: str) -> Command:
+def entry_point(after_a_stop: str) -> Callable[[Command], Command]:
     """Turn a user's mistake into one line and exit code 1; Ctrl-C, SIGTERM and SIGUSR1 into one line and 128 + signal.
 
     Args:
-        command: reads the command line, does the work, and returns the exit code.
-        after_a_stop: what a user should know when a signal has ended the command.
+        after_a_stop: one of the above. What is decorated reads the command line, does the work, and returns the exit
+            code.
     """
 
-    @wraps(command)
-    def run() -> int:
-        threads = set(threading.enumerate())
-        try:
-            with stopping_at_signals():
-                return command()
-        except UserError as error:
-            print(f"Error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt as stop:
-            stopped = _stopped(stop)
-            print(f"Stopped by {stopped.signal.name}; {stopped.outcome or after_a_stop}.", file=sys.stderr)
-            return _end(128 + stopped.signal, threads)
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run() -> int:
+            threads = set(threading.enumerate())
+            try:
+                with stopping_at_signals():
+                    return command()
+            except UserError as error:
+                print(f"Error: {error}", file=sys.stderr)
+                return 1
+            except KeyboardInterrupt as stop:
+                stopped = _stopped(stop)
+                print(f"Stopped by {stopped.signal.name}; {stopped.outcome or after_a_stop}.", file=sys.stderr)
+                return _end(128 + stopped.signal, threads)
 
-    return run
+        return run
+
+    return decorate
 
 
 def _stopped(stop: KeyboardInterrupt) -> Stopped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point_of_a_whole
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.quality.inputs import find_dataset
@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.runners.stopping import not_stopping_yet
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
-@entry_point_of_a_whole
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     arguments = _parse()
     # Wrong names and folders are reported before anything heavy is imported.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point_of_a_whole
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.files.nnunet_folders import trained_checkpoint
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nnunetv2_supervoxel.export.trained_model import TrainedModel
 
 
-@entry_point_of_a_whole
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     arguments = _parse()
     names = arguments.d, arguments.tr, arguments.p, arguments.c, arguments.f, arguments.chk

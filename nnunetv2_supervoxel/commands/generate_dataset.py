@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point, stops_with
+from nnunetv2_supervoxel.commands.entry_point import GOES_ON, entry_point, stops_with
 from nnunetv2_supervoxel.commands.flags import (
     STARTS_OVER,
     add_config,
@@ -20,7 +20,7 @@ from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
-@entry_point
+@entry_point(GOES_ON)
 def main() -> int:
     arguments = _parse()
     config = read_config(arguments.config)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point_of_a_whole
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
 from nnunetv2_supervoxel.commands.summary import finish
 
 
-@entry_point_of_a_whole
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     arguments = _parse()
 

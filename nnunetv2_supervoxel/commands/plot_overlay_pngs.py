@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import BEGINS_ANEW, entry_point
 from nnunetv2_supervoxel.commands.flags import add_cases_with_supervoxels, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.files.supervoxel_folders import find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
-@entry_point
+@entry_point(BEGINS_ANEW)
 def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point_that_begins_anew
+from nnunetv2_supervoxel.commands.entry_point import BEGINS_ANEW, entry_point
 from nnunetv2_supervoxel.commands.flags import add_device, add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import Tally, note_strays
 from nnunetv2_supervoxel.export.model_folder import checkpoint_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nnunetv2_supervoxel.export.prompt_file import PromptSource
 
 
-@entry_point_that_begins_anew
+@entry_point(BEGINS_ANEW)
 def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.pages.rendering import check_page
@@ -14,7 +14,7 @@ from nnunetv2_supervoxel.quality.inputs import find_dataset
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
-@entry_point
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.

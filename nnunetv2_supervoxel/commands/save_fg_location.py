@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point_that_begins_anew
+from nnunetv2_supervoxel.commands.entry_point import BEGINS_ANEW, entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
 from nnunetv2_supervoxel.commands.summary import Tally
 from nnunetv2_supervoxel.files.image_folders import find_arrays
 
 
-@entry_point_that_begins_anew
+@entry_point(BEGINS_ANEW)
 def main() -> int:
     arguments = _parse()
     find_arrays(arguments.supervoxel_folder)  # a wrong folder is reported before anything heavy is imported

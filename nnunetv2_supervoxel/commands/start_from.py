@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.model_folder import ModelFolder, read_model_folder
@@ -17,7 +17,7 @@ DEFAULT_PLANS = "nnUNetPlans_nninteractive"
 DEFAULT_GPU_MEMORY = 24.0  # GB, of a GPU that is in most labs
 
 
-@entry_point
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     arguments = _parse()
     described = read_model_folder(arguments.m)  # a mistake is reported before anything heavy is imported

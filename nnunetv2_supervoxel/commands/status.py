@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import timedelta
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
 from nnunetv2_supervoxel.files.owners import in_words
@@ -13,7 +13,7 @@ from nnunetv2_supervoxel.files.supervoxel_folders import list_preprocessed, supe
 from nnunetv2_supervoxel.runners.status import Status, find_status
 
 
-@entry_point
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     arguments = _parse()
     dataset = dataset_folder(arguments.d)

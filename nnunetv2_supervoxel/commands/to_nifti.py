@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import ASKS_BEFORE_REPLACING, entry_point
 from nnunetv2_supervoxel.commands.flags import add_cases_with_supervoxels, add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.commands.summary import finish, note_strays
 from nnunetv2_supervoxel.files.supervoxel_folders import find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
-@entry_point
+@entry_point(ASKS_BEFORE_REPLACING)
 def main() -> int:
     arguments = _parse()
     # Mistakes are reported before anything heavy is imported.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, entry_point
 from nnunetv2_supervoxel.commands.flags import make_parser
 from nnunetv2_supervoxel.package_data import package_folder
 
 
-@entry_point
+@entry_point(ALL_OR_NOTHING)
 def main() -> int:
     make_parser(
         "Print the folder that nnU-Net must know to find SupervoxelPromptTrainer and SupervoxelPretrainTrainer.",

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import GOES_ON, entry_point
 from nnunetv2_supervoxel.commands.flags import add_plans_and_configuration, make_parser
 from nnunetv2_supervoxel.files.supervoxel_folders import find_supervoxels
 from nnunetv2_supervoxel.threads_and_heap import share_machine
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nnunetv2_supervoxel.quality.verification import Verification
 
 
-@entry_point
+@entry_point(GOES_ON)
 def main() -> int:
     arguments = _parse()
     found = find_supervoxels(arguments.d, arguments.p, arguments.c)  # mistakes are told before heavy imports

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from nnunetv2_supervoxel.files.supervoxel_arrays import open_array, read_masks
 from nnunetv2_supervoxel.masks.packed_masks import PackedMask
 from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.randomness import case_generator
+from nnunetv2_supervoxel.worker_processes import WorkerProcesses
 
 # nnU-Net's own figures: at least so many voxels of a class, or this share of them.
 MIN_LOCATIONS = 10_000
@@ -143,9 +142,7 @@ def rewrite_many(
         processes: how many at most.
         tell: gets each case as soon as it is through, and the reason if it failed.
     """
-    # Forking a process that has loaded PyTorch or blosc2 threads can deadlock, so workers start afresh.
-    pool = ProcessPoolExecutor(min(processes, len(files)), get_context("spawn"))
-    try:
+    with WorkerProcesses(min(processes, len(files))) as pool:
         futures = {case: pool.submit(rewrite_locations, *paths, case) for case, paths in files.items()}
         for case, future in ProgressBar(futures.items(), desc="class locations", unit="case"):
             failure: str | None = None
@@ -156,8 +153,6 @@ def rewrite_many(
             except Exception as error:  # one bad case must not stop the others
                 failure = unexpected(error)
             tell(case, failure)
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, no further case is begun
 
 
 def _with_channel(rows: object, channel: int) -> np.ndarray:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Protocol, TypeVar
 
 from nnunetv2_supervoxel.progress import ProgressBar
 from nnunetv2_supervoxel.quality.cases import list_cases
 from nnunetv2_supervoxel.quality.figures import CaseFigures
 from nnunetv2_supervoxel.quality.inputs import EvaluatedDataset
+from nnunetv2_supervoxel.worker_processes import WorkerProcesses
 
 Figures_co = TypeVar("Figures_co", covariant=True)
 
@@ -49,14 +48,10 @@ def evaluated(cases: Sequence[Evaluable[Figures_co]], processes: int) -> Iterato
     if processes < 2:
         yield from (case.evaluate() for case in cases)
         return
-    # Forking a process that has loaded PyTorch or blosc2 threads can deadlock, so workers start afresh.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"))
-    try:
+    with WorkerProcesses(processes) as pool:
         futures = [pool.submit(case.evaluate) for case in cases]
         for case, future in zip(cases, futures, strict=True):
             try:
                 yield future.result()
             except BrokenProcessPool:
                 yield case.failed("a process was ended from outside, perhaps for want of memory; use fewer (-np).")
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, no further case is begun

@@ -10,12 +10,7 @@ from functools import partial
 import pytest
 
 from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.commands.entry_point import (
-    entry_point,
-    entry_point_of_a_whole,
-    entry_point_that_begins_anew,
-    stops_with,
-)
+from nnunetv2_supervoxel.commands.entry_point import ALL_OR_NOTHING, BEGINS_ANEW, GOES_ON, entry_point, stops_with
 from nnunetv2_supervoxel.runners.stopping import Stopped
 
 
@@ -36,7 +31,7 @@ from nnunetv2_supervoxel.runners.stopping import Stopped
     ],
 )
 def test_mistakes_and_ctrl_c_are_a_line_and_a_code(error, code, line, capsys):
-    @entry_point
+    @entry_point(GOES_ON)
     def command():
         raise error
 
@@ -44,15 +39,9 @@ def test_mistakes_and_ctrl_c_are_a_line_and_a_code(error, code, line, capsys):
     assert capsys.readouterr() == ("", line)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        (entry_point_of_a_whole, "nothing was written"),
-        (entry_point_that_begins_anew, "what was written stays, the same command does everything anew"),
-    ],
-)
-def test_what_a_stopped_command_leaves_is_said(kind, words, capsys):
-    @kind
+@pytest.mark.parametrize("words", [ALL_OR_NOTHING, BEGINS_ANEW])
+def test_what_a_stopped_command_leaves_is_said(words, capsys):
+    @entry_point(words)
     def command():
         raise Stopped(signal.SIGTERM)
 
@@ -62,7 +51,7 @@ def test_what_a_stopped_command_leaves_is_said(kind, words, capsys):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stopped(signal.SIGINT)])
 def test_a_part_of_a_command_has_words_of_its_own(stop, capsys):
-    @entry_point
+    @entry_point(GOES_ON)
     def command():
         with stops_with(words):
             raise stop
@@ -76,7 +65,7 @@ def test_a_part_of_a_command_has_words_of_its_own(stop, capsys):
 
 
 def test_anything_else_keeps_its_traceback():
-    @entry_point
+    @entry_point(GOES_ON)
     def command():
         raise ValueError("a bug")
 
@@ -87,9 +76,9 @@ def test_anything_else_keeps_its_traceback():
 # A command whose thread works on for a minute, and that takes a second to clean up.
 COMMAND = """
 import threading, time
-from nnunetv2_supervoxel.commands.entry_point import entry_point
+from nnunetv2_supervoxel.commands.entry_point import GOES_ON, entry_point
 
-@entry_point
+@entry_point(GOES_ON)
 def command():
     threading.Thread(target=time.sleep, args=(60,)).start()
     try:
@@ -140,7 +129,7 @@ def test_signals_that_are_ignored_stay_so_and_handlers_come_back() -> None:
     """A shell starts background jobs with SIGINT ignored."""
     seen = []
 
-    @entry_point
+    @entry_point(GOES_ON)
     def command() -> int:
         seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
         return 0

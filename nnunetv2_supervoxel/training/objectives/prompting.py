@@ -61,8 +61,7 @@ class Prompting(Objective):
     def __init__(self, trainer: SupervoxelTrainer, settings: PromptTrainingConfig) -> None:
         super().__init__(trainer, settings)
         self.real_label_fraction = settings.real_label_fraction
-        # nnU-Net plans one Dice over the batch for large images. Samples hold different objects here: beside a large one,
-        # a small one would hardly count.
+        # For large images, nnU-Net plans one Dice over the batch. Here it would hide a small object beside a large one.
         trainer.configuration_manager.configuration["batch_dice"] = False
         trainer.logger.local_logger = PromptLogger(trainer.logger.local_logger.verbose)
         cv2.setNumThreads(0)  # users draw on slices so small that waking a thread takes longer than the work
