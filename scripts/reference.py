@@ -60,6 +60,7 @@ Settings are YAML files. Keys that are left out keep their defaults; unknown key
   {templates}.
 - Training: `export nnUNet_supervoxel_training_config=FILE.yaml` names the file for either trainer.
 """
+TRAINING = "For `{}`. A key that is `null` counts as left out."
 
 
 def pages() -> dict[Path, str]:
@@ -95,8 +96,8 @@ def settings_page() -> str:
     sections = [
         SETTINGS.format(templates=", ".join(f"`{name}`" for name in generation)),
         section("Generation", "For `nnUNetv2_supervoxel_generate` and `SuperVoxel_generate`.", GenerationConfig),
-        section("Training with prompts", "For `SupervoxelPromptTrainer`.", PromptTrainingConfig),
-        section("Training without prompts", "For `SupervoxelPretrainTrainer`.", PretrainingConfig),
+        section("Training with prompts", TRAINING.format("SupervoxelPromptTrainer"), PromptTrainingConfig),
+        section("Training without prompts", TRAINING.format("SupervoxelPretrainTrainer"), PretrainingConfig),
     ]
     for name in OBJECTIVES:
         text = f"For `SupervoxelPretrainTrainer` with `objective: {name}`: keys inside `objective_settings`."

@@ -26,6 +26,9 @@ def main() -> int:
     from nnunetv2_supervoxel.quality.report import tables, write_report
 
     figures = evaluate_datasets(datasets, arguments.np)
+    failures = {f"{one.dataset}, {one.case}": one.error for one in figures if one.error}
+    if len(failures) == len(figures):  # an earlier evaluation stays
+        return finish(failures, f"None of {len(figures)} cases could be evaluated; nothing was written.")
     print(tables(datasets, figures))
     with not_stopping_yet():  # results are written as a whole, or not
         for folder in dict.fromkeys(folders.values()):
@@ -34,7 +37,6 @@ def main() -> int:
         note_strays(dataset)
         if without := len(dataset.cases) - len(dataset.label_maps or dataset.cases):
             print(f"Note: {without} of {len(dataset.cases)} cases of {dataset.name} have no label map.")
-    failures = {f"{one.dataset}, {one.case}": one.error for one in figures if one.error}
     where = ", ".join(str(folder) for folder in dict.fromkeys(folders.values()))
     return finish(failures, f"{len(figures) - len(failures)} of {len(figures)} cases evaluated; results in {where}.")
 

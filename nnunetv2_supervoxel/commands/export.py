@@ -79,7 +79,11 @@ def _parse() -> argparse.Namespace:
     )
     _add_model(parser)
     parser.add_argument(
-        "-o", required=True, type=Path, metavar="OUT", help="nninteractive: folder to make; else .pth file to write"
+        "-o",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help="nninteractive: folder to make; else .pth file to write, in place of one that is there",
     )
     parser.add_argument("--format", required=True, choices=("nninteractive", "nnunet", "nnssl"), help="for whom")
     parser.add_argument(

@@ -15,8 +15,8 @@ from nnunetv2_supervoxel.commands.flags import (
     read_config,
     what_to_do,
 )
-from nnunetv2_supervoxel.commands.summary import RunSummary
-from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
+from nnunetv2_supervoxel.commands.summary import RunSummary, note_without_image
+from nnunetv2_supervoxel.files.nnunet_folders import data_identifier, dataset_folder, read_plans
 from nnunetv2_supervoxel.threads_and_heap import share_machine
 
 
@@ -24,8 +24,8 @@ from nnunetv2_supervoxel.threads_and_heap import share_machine
 def main() -> int:
     arguments = _parse()
     config = read_config(arguments.config)
-    for dataset in arguments.d:  # wrong names are reported before anything heavy is imported
-        read_plans(dataset_folder(dataset), arguments.p, arguments.c)
+    folders = [dataset_folder(dataset) for dataset in arguments.d]
+    plans = [read_plans(folder, arguments.p, arguments.c) for folder in folders]  # before anything heavy is imported
     share_machine()
 
     from nnunetv2_supervoxel.runners.choice import chosen_runner
@@ -41,6 +41,8 @@ def main() -> int:
     ):
         for job in jobs:
             job.do(runner, summary.add)
+    for folder, content in zip(folders, plans, strict=True):
+        note_without_image(folder, data_identifier(content, arguments.c))
     return summary.exit_code
 
 

@@ -66,7 +66,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "-i", type=Path, metavar="IN", help="folder with images (default with -d: the dataset's imagesTr)"
     )
-    parser.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for masks")
+    parser.add_argument(
+        "-o", required=True, type=Path, metavar="OUT", help="folder for masks; those there are replaced"
+    )
     parser.add_argument("-m", required=True, type=Path, metavar="MODEL_FOLDER", help="exported for nninteractive")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-prompts", type=Path, metavar="FILE.json", help="what to point at")

@@ -12,6 +12,7 @@ from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.export.model_folder import ModelFolder, read_model_folder
 from nnunetv2_supervoxel.files.aside import file_aside
 from nnunetv2_supervoxel.files.nnunet_folders import dataset_folder, read_plans
+from nnunetv2_supervoxel.files.raw_dataset import NOTHING_LABELLED
 
 DEFAULT_PLANS = "nnUNetPlans_nninteractive"
 DEFAULT_GPU_MEMORY = 24.0  # GB, of a GPU that is in most labs
@@ -43,13 +44,13 @@ def main() -> int:
 
 def _training_config(model: ModelFolder, dataset_json: dict) -> str:
     """Settings for SupervoxelPromptTrainer, as YAML that the user may change."""
-    ignored = ("background", "ignore")
-    labels = [name for name in dataset_json.get("labels", {}) if name not in ignored]
+    labels = dataset_json.get("labels", {})
+    labelled = labels != NOTHING_LABELLED and not {"background", "ignore"}.issuperset(labels)
     return (
         "# Settings of SupervoxelPromptTrainer. The template prompt_training.yaml explains all that there are.\n"
         f"start_from: {json.dumps(str(model.folder.resolve()))}\n"
         "# Share of training objects that are the dataset's labels; all others are supervoxels.\n"
-        f"real_label_fraction: {0.5 if labels else 0.0}\n"
+        f"real_label_fraction: {0.5 if labelled else 0.0}\n"
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_supervoxel.errors import UserError
 from nnunetv2_supervoxel.files.aside import writing_to
+from nnunetv2_supervoxel.files.supervoxel_folders import list_without_image
 
 if TYPE_CHECKING:
     from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
@@ -36,6 +37,22 @@ def note_strays(found: SupervoxelDataset) -> None:
         print(
             f"Note: files in {found.supervoxels} belong to no preprocessed case, such as those of '{found.strays[0]}'; "
             "they are left out (nnUNetv2_supervoxel_verify names all).",
+            file=sys.stderr,
+        )
+
+
+def note_without_image(dataset: Path, data_identifier: str) -> None:
+    """Say that preprocessed cases have lost their images, as in a copy that was interrupted, if some have.
+
+    Args:
+        dataset: its folder in $nnUNet_preprocessed.
+        data_identifier: name of the folder in it that holds the preprocessed cases.
+    """
+    folder = dataset / data_identifier
+    if lost := list_without_image(folder):
+        print(
+            f"Note: {len(lost)} preprocessed cases in {folder} have a .pkl and no image, such as '{lost[0]}'; nnU-Net "
+            "leaves them out, too. Copy or preprocess them again.",
             file=sys.stderr,
         )
 

@@ -51,17 +51,30 @@ def load_config(path: Path | str, config_class: type[AnyConfig]) -> AnyConfig:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except OSError as error:
         raise UserError(f"The config {path} can't be read: {error.strerror or error}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: numbers, and text that isn't UTF-8
-        raise UserError(f"The config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"The config {path} is not valid YAML: {_in_a_line(error)}.") from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
         raise UserError(f"The config {path} must hold 'key: value' lines, but holds a {type(content).__name__}.")
     settings = {str(key): value for key, value in content.items()}
     return check_settings(settings, config_class, f"The config {path} is wrong")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which by itself takes the last of several values for one key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        seen: set[tuple[str, str]] = set()
+        for key in keys:
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
 
 
 def check_settings(settings: dict, config_class: type[AnyConfig], complaint: str) -> AnyConfig:
@@ -79,6 +92,11 @@ def check_settings(settings: dict, config_class: type[AnyConfig], complaint: str
         return config_class(**settings)
     except (ValidationError, TypeError) as error:
         raise UserError(f"{complaint}: {_explain(error, config_class)}.") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    """The parser's words, without the name that it gives to a text."""
+    return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
 
 
 def _explain(error: Exception, config_class: type[BaseModel]) -> str:

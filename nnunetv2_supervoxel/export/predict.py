@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from nnunetv2_supervoxel.errors import NotWritableError, UserError
+from nnunetv2_supervoxel.errors import NotWritableError, UserError, did_you_mean
 from nnunetv2_supervoxel.export.model_folder import SESSION_NAMES, checkpoint_of
 from nnunetv2_supervoxel.export.nninteractive import can_zoom
 from nnunetv2_supervoxel.export.prompt_drawing import common_axis, draw_on_slice, voxel_indices
@@ -75,7 +75,7 @@ def predict_folder(
             objects: Mapping[str, Callable[[Path], list[Prompt]]] = {}
             try:
                 objects = wanted.objects(case)
-                volume = _read(case, found, channels) if objects else []
+                volume = _read(case, found, channels, images) if objects else []
                 if objects:
                     set_image(session, volume)
             except Exception as error:  # one bad case must not stop the others, whatever the session raises
@@ -210,11 +210,13 @@ def _placed_mask(
     return lambda: (give(), click())
 
 
-def _read(case: str, found: dict[str, tuple[Path, str]], channels: int) -> list[sitk.Image]:
+def _read(case: str, found: dict[str, tuple[Path, str]], channels: int, folder: Path) -> list[sitk.Image]:
     """All channels of a case: CASE_0000, CASE_0001, ..., or just CASE."""
     names = [case] if channels == 1 and case in found else [f"{case}_{channel:04d}" for channel in range(channels)]
     if missing := [name for name in names if name not in found]:
-        raise UserError(f"there is no image '{case if channels == 1 else missing[0]}' in the folder")
+        wanted = case if channels == 1 else missing[0]
+        hint = did_you_mean(wanted, found) or "; correct the case's name, or give the folder that has it with -i"
+        raise UserError(f"there is no image '{wanted}' in {folder}{hint}")
     return read_channels([found[name][0] for name in names])
 
 

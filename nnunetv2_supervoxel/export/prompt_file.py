@@ -223,6 +223,8 @@ def _in_plain_words(error: ValidationError) -> str:
         where, what = where[:-1], "a name is made of letters, digits, '_', '-', '.' and spaces between them"
     elif first["type"] == "missing" and isinstance(where[-1], int):
         where, what = where[:-1], "a position is three numbers, x, y and z"
+    elif first["type"] == "tuple_type" and where[-1] != "corners":
+        what = "a position is three numbers, x, y and z"
     elif first["type"] == "too_short":
         what = "there is nothing in it"
     elif first["type"] == "union_tag_invalid":
@@ -234,5 +236,7 @@ def _in_plain_words(error: ValidationError) -> str:
         where, key = where[:-1], where[-1]
         known = _KEYS[str(where[-1])] if where else list(PromptFile.model_fields)
         what = f"unknown key '{key}'{did_you_mean(str(key), known)} (known: {', '.join(known)})"
-    parts = (part if str(part).isprintable() else repr(part) for part in where)
+    # Numbers count from 1, as in the messages about prompts that don't fit an image.
+    counted = (part + 1 if isinstance(part, int) else part for part in where)
+    parts = (part if str(part).isprintable() else repr(part) for part in counted)
     return f"{' > '.join(map(str, parts)) or 'the file'}: {what}"

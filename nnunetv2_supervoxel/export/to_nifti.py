@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_supervoxel.errors import NotWritableError, UserError, unexpected
 from nnunetv2_supervoxel.export.original_geometry import Box, OriginalGeometry
-from nnunetv2_supervoxel.files.aside import check_writable, folder_aside, make_folder
+from nnunetv2_supervoxel.files.aside import check_writable, folder_aside, make_folder, remove_leftovers
 from nnunetv2_supervoxel.files.nnunet_folders import read_plans
 from nnunetv2_supervoxel.files.preprocessed import PreprocessedDataset, locate_dataset, open_case
 from nnunetv2_supervoxel.files.supervoxel_folders import SupervoxelDataset
@@ -58,6 +58,7 @@ def write_supervoxels(
     """
     make_folder(output)
     check_writable(output)
+    remove_leftovers(output)
     located = locate_dataset(found.name, found.plans, found.configuration)
     manager = PlansManager(read_plans(found.folder, found.plans, found.configuration))
     written = Written()

@@ -10,7 +10,7 @@ from typing import Literal
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
-from nnunetv2_supervoxel.errors import UserError
+from nnunetv2_supervoxel.errors import UserError, did_you_mean
 
 Variable = Literal["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"]
 
@@ -39,11 +39,13 @@ def dataset_folder(dataset: str | int) -> Path:
     if not root.is_dir():
         raise UserError(f"The environment variable nnUNet_preprocessed says {root}, which is no folder.")
     name = _dataset_name(dataset)
-    if name is None:
-        remedy = "give its ID, as for nnUNetv2_train"
+    if name is None or not (root / name).is_dir():
+        remedy = "; give its ID, as for nnUNetv2_train."
         if str(dataset).isdigit():
-            remedy = f"run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID"
-        raise UserError(f"There is no dataset {dataset} in {root}; {remedy}.")
+            remedy = f"; run 'nnUNetv2_plan_and_preprocess -d {dataset}' first, or correct the ID."
+        elif meant := did_you_mean(str(dataset), [folder.name for folder in root.glob("Dataset*")]):
+            remedy = meant
+        raise UserError(f"There is no dataset {dataset} in {root}{remedy}")
     return root / name
 
 

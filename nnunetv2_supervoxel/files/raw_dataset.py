@@ -15,6 +15,7 @@ from nnunetv2_supervoxel.files.nnunet_folders import environment_folder
 from nnunetv2_supervoxel.progress import ProgressBar
 
 IGNORE = 2  # the label for unknown; nnU-Net wants at least one other label below it
+NOTHING_LABELLED = {"background": 0, "object": 1, "ignore": IGNORE}  # in dataset.json, of images that nobody labelled
 
 Channels = list[tuple[int, Path]]  # of one case: number and file of each
 
@@ -145,7 +146,7 @@ def _description(cases: int, channels: int, ending: str, reader: str) -> dict:
     names = ["image"] if channels == 1 else [f"image_{channel}" for channel in range(channels)]
     return {
         "channel_names": {str(channel): name for channel, name in enumerate(names)},
-        "labels": {"background": 0, "object": 1, "ignore": IGNORE},
+        "labels": NOTHING_LABELLED,
         "numTraining": cases,
         "file_ending": ending,
         "overwrite_image_reader_writer": reader,

@@ -67,18 +67,23 @@ def check_ours(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> Non
     """Refuse to take the place of files that generation didn't write.
 
     Raises:
-        UserError: there are files of the case's names, but no JSON that says how supervoxels were made.
+        UserError: there are files of the case's names, but no JSON that says how they were made, or a damaged one.
     """
     there = [path for end in _endings(ending) if (path := _path(folder, case, end)).exists()]
+    provenance = _path(folder, case, PROVENANCE_ENDING)
+    if not there:
+        return
     try:
-        ours = "n" in read_provenance(folder, case)
-    except UserError:
-        ours = False
-    if there and not ours:
+        if provenance.exists() and "n" in read_provenance(folder, case):
+            return
+    except UserError as error:
         raise UserError(
-            f"{there[-1]} is there already and wasn't made by generation, so it is left alone; choose another folder "
-            "for the output, or move it away (--overwrite replaces it)."
-        )
+            f"{provenance} is damaged, so that nothing says how {there[-1].name} was made; {generate_again(case)}"
+        ) from error
+    raise UserError(
+        f"{there[-1]} is there already and wasn't made by generation, so it is left alone; choose another folder "
+        "for the output, or move it away (--overwrite replaces it)."
+    )
 
 
 def check_names(folder: Path | str, case: str, ending: str = ARRAY_ENDING) -> None:

@@ -125,6 +125,11 @@ def list_preprocessed(folder: Path) -> list[str]:
     return cases
 
 
+def list_without_image(folder: Path) -> list[str]:
+    """Identifiers, sorted, of cases in such a folder that have properties, but no image; nnU-Net doesn't list them."""
+    return sorted(set(_stems(folder, ".pkl")).difference(list_preprocessed(folder)))
+
+
 def list_cases(folder: Path | str) -> list[str]:
     """Identifiers, sorted, of the cases in `folder` that have at least one supervoxel (an array)."""
     return _stems(folder, ARRAY_ENDING)

@@ -42,8 +42,8 @@ def compare_with_record(folder: Path, config: TrainingConfig, named: bool) -> li
         named: whether the user named a config; if not, nobody wanted what differs.
 
     Raises:
-        UserError: no config is named and settings differ; the optimizer differs, whose state can't be taken over; or
-            the record can't be read.
+        UserError: no config is named and settings differ; the optimizer differs, whose state can't be taken over; the
+            training began with a start model, and there is none now; or the record can't be read.
     """
     path = _record(folder, config)
     if not path.is_file():
@@ -63,6 +63,12 @@ def compare_with_record(folder: Path, config: TrainingConfig, named: bool) -> li
         raise UserError(
             f"The training in {folder} has the optimizer {then['optimizer']} and can't go on with {now['optimizer']}; "
             "correct 'optimizer' in the training config."
+        )
+    if then.get("start_from") and not now["start_from"]:
+        raise UserError(
+            f"The training in {folder} started from {then['start_from']}, and the training config now names no start "
+            f"model; go on with the settings that it had: export {CONFIG_VARIABLE}={shlex.quote(str(path))} (if that "
+            "model is gone, set 'start_from' to null there)."
         )
     told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changed.items())
     return [f"other settings than in {path.name}: {told}"] if changed else []

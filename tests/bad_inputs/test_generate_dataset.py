@@ -124,9 +124,10 @@ CASES = [
         for name in ("bad case", "bäd 病", "bad\nline", "bad..", "bad.b2nd")
     ),
     Case("called by 250 bytes", lambda f: os.rename(image_named(f), f / "cases" / f"{LONG[:250]}.b2nd"), "", "made"),
+    Case("before it '{}'", supervoxels_before("{}"), "wasn't made by generation, so it is left alone"),
     *(
-        Case(f"before it {text!r}", supervoxels_before(text), "wasn't made by generation, so it is left alone")
-        for text in ("", "{", "[]", "null", '"n"', "{}", '{"n": null', "\x00")
+        Case(f"before it {text!r}", supervoxels_before(text), "bad.json is damaged, so that nothing says how bad.b2nd")
+        for text in ("", "{", "[]", "null", '"n"', '{"n": null', "\x00")
     ),
     *(
         Case(f"before it {text}", supervoxels_before(text), "", "made")
@@ -211,6 +212,7 @@ UNFIT_PLANS = "nnUNetPlans.json"
 WHOLE = [
     Whole("no such number", nothing, "no dataset 123", ("-d", "123")),
     Whole("no number", nothing, "no dataset liver", ("-d", "liver")),
+    Whole("a name misspelt", nothing, ", did you mean 'Dataset994_Bad'?", ("-d", "Dataset994_Bat")),
     Whole("a path as dataset", nothing, "no dataset ../", ("-d", "../Dataset994_Bad")),
     Whole(
         "a path that begins well", nothing, "no dataset Dataset994_Bad/..", ("-d", "Dataset994_Bad/../Dataset994_Bad")

@@ -137,6 +137,18 @@ def test_bad_cases_are_reported_and_stop_nobody(
     assert rows(tmp_path / "results" / "structures.csv") == []
 
 
+def test_an_earlier_evaluation_stays_where_nothing_can_be_evaluated(copy: Path, run: Callable, tmp_path: Path) -> None:
+    for path in (copy / f"{NAME}_supervoxels").glob("*.b2nd"):
+        path.write_bytes(path.read_bytes()[:1000])
+    (tmp_path / "cases.csv").write_text("earlier")
+    done = run("nnUNetv2_supervoxel_evaluate", "-d", 992, "-np", 1, "-o", tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == "None of 3 cases could be evaluated; nothing was written.\n"
+    assert done.stderr.count(" failed: ") == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["cases.csv"]
+    assert (tmp_path / "cases.csv").read_text() == "earlier"
+
+
 def test_a_case_in_which_nothing_was_found_counts(copy: Path, run: Callable, tmp_path: Path) -> None:
     folder = copy / f"{NAME}_supervoxels"
     for name in ("brain_00.b2nd", "brain_00.pkl"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import blosc2
 import numpy as np
 import pytest
+import yaml
 
 from nnunetv2_supervoxel.config import find_config
 
@@ -23,7 +24,8 @@ def test_what_is_kept_from_other_settings_is_said(
 ) -> None:
     """The batch size, which makes no other supervoxels, is none of them."""
     config = tmp_path / "config.yaml"
-    config.write_text(find_config("tiny_brain").read_text() + "seed: 1\nmax_track_growth: 2.0\npoints_per_batch: 3\n")
+    changed = {"seed": 1, "max_track_growth": 2.0, "points_per_batch": 3}
+    config.write_text(yaml.safe_dump(yaml.safe_load(find_config("tiny_brain").read_text()) | changed))
     before = contents(generated)
     arguments = ("-d", 990, "-device", "cpu", "--report", tmp_path / "report.csv")
     done = run("nnUNetv2_supervoxel_generate", *arguments, "-config", config)
@@ -68,6 +70,17 @@ def test_bad_cases_are_reported_and_stop_nobody(copy: Path, run: Callable, tmp_p
     with open(tmp_path / "report.csv", newline="") as file:
         rows = {row["case"]: row["status"] for row in csv.DictReader(file)}
     assert rows == {"brain_00": "failed", "brain_01": "empty", "brain_02": "made"}
+
+
+def test_cases_that_lost_their_images_are_noted(copy: Path, run: Callable, tmp_path: Path) -> None:
+    config = tmp_path / "slic.yaml"
+    config.write_text("method: slic\nmasks_per_image: 5\n")
+    (copy / "nnUNetPlans_3d_fullres" / "brain_01.b2nd").unlink()
+    done = run("nnUNetv2_supervoxel_generate", "-d", 991, "-config", config, "-device", "cpu")
+    assert done.returncode == 0
+    assert "2 cases: 2 made" in done.stdout
+    assert "Note: 1 preprocessed cases in " in done.stderr
+    assert "have a .pkl and no image, such as 'brain_01'" in done.stderr
 
 
 def test_a_few_cases_to_try_settings_on(copy: Path, run: Callable, tmp_path: Path) -> None:

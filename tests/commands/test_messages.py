@@ -48,7 +48,9 @@ def test_a_wrong_dataset_among_others_is_told_before_any_work(run: Callable, pre
 
 def test_a_dataset_that_is_not_preprocessed(run: Callable, nnunet_folders: dict[str, str]) -> None:
     (Path(nnunet_folders["nnUNet_raw"]) / "Dataset124_Raw").mkdir(exist_ok=True)
-    assert_told(run("nnUNetv2_supervoxel_generate", "-d", 124, "-config", "tiny"), "isn't preprocessed", "nnUNetPlans")
+    assert_told(
+        run("nnUNetv2_supervoxel_generate", "-d", 124, "-config", "tiny"), "no dataset 124", "preprocess -d 124"
+    )
 
 
 def test_plans_and_configurations_that_do_not_exist(run: Callable, preprocessed: Path) -> None:

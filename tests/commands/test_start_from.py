@@ -11,6 +11,7 @@ import yaml
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunetv2_supervoxel.commands.start_from import main
+from nnunetv2_supervoxel.files.raw_dataset import NOTHING_LABELLED
 
 PLANS = "nnUNetPlans_nninteractive"
 
@@ -78,6 +79,16 @@ def test_nothing_is_replaced_unless_asked(prepared, start_folder, call):
     (prepared / f"{PLANS}.yaml").write_text("changed: 1")
     assert call("-m", start_folder, "-d", 995, "--overwrite")[0] == 0
     assert {path: path.read_bytes() for path in prepared.glob(f"{PLANS}.*")} == before
+
+
+def test_labels_of_images_that_nobody_labelled_do_not_count(prepared, start_folder, call):
+    path = prepared / "dataset.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"labels": NOTHING_LABELLED}))
+    code, _, _ = call("-m", start_folder, "-d", 995, "-p", "unlabelled")
+    path.write_text(before)
+    assert code == 0
+    assert yaml.safe_load((prepared / "unlabelled.yaml").read_text())["real_label_fraction"] == 0
 
 
 def test_little_memory_means_small_batches(prepared, start_folder, call):

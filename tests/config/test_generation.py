@@ -71,6 +71,9 @@ def test_templates_are_valid(name: str) -> None:
         ("- a list", "holds a list"),
         ("a: [", "not valid YAML"),
         ("7: 8", "unknown key '7'"),
+        ("seed: yes", "'seed' is True: yes, no, on, off, true and false don't fit here"),
+        ("windows: [[no, 400]]", "'windows' is [[False, 400]]: yes, no"),
+        ("masks_per_image: 3\nseed: 1\nmasks_per_image: 4", "'masks_per_image' is there twice"),
     ],
 )
 def test_a_wrong_config_is_one_clear_sentence(tmp_path: Path, text: str, words: str) -> None:

@@ -83,7 +83,7 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
                     {"type": "scribble", "points": [[25, 6, 7], [25, 18, 7]], "positive": False},
                 ],
             },
-            "missing": {"one": [{"type": "point", "position": [1, 2, 3]}]},
+            "othr": {"one": [{"type": "point", "position": [1, 2, 3]}]},
             "other": {
                 "outside": [{"type": "point", "position": [1, 2, 3]}, {"type": "point", "position": [1, 2, 30]}],
                 "untrained": [{"type": "box", "corners": [[3, 4, 5], [9, 12, 5]]}],
@@ -97,7 +97,7 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
     arguments = ("-i", folder, "-o", tmp_path / "out", "-m", tmp_path / "model", "-prompts", file, "-device", "cpu")
     done = run("nnUNetv2_supervoxel_predict", *arguments)
     assert done.returncode == 1
-    assert "missing one failed: there is no image 'missing'" in done.stderr
+    assert f"othr one failed: there is no image 'othr' in {folder}, did you mean 'other'?" in done.stderr
     assert "other outside failed: prompt 2, a point: the position [1.0, 2.0, 30.0] (voxel) lies outside" in done.stderr
     assert "other untrained failed: prompt 1, a box: the model was not trained on prompts of type 'box'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -132,12 +132,12 @@ def test_the_command_equals_the_session(model, folder, scan, tmp_path, run):
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2]}]}}}, "position: a position is three numbers"),
         (
             {"cases": {"a": {"b": [{"type": "pint", "position": [1, 2, 3]}]}}},
-            "b > 0: unknown type 'pint', did you mean 'point'?",
+            "b > 1: unknown type 'pint', did you mean 'point'?",
         ),
         ({"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "sign": 1}]}}}, "sign"),
         (
             {"cases": {"a": {"b": [{"type": "point", "position": [1, 2, 3], "positve": False}]}}},
-            "a > b > 0 > point: unknown key 'positve', did you mean 'positive'? (known: type, position, positive)",
+            "a > b > 1 > point: unknown key 'positve', did you mean 'positive'? (known: type, position, positive)",
         ),
         ({"case": {}}, "the file: unknown key 'case', did you mean 'cases'? (known: space, cases)"),
         (

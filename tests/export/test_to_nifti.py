@@ -5,6 +5,7 @@ predictions. The image is oblique, anisotropic, cropped, and its axes are transp
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -257,6 +258,9 @@ def test_files_that_are_there_stay_unless_they_may_be_replaced(
 ) -> None:
     make()
     (tmp_path / "case.nii.gz").write_text("a scan")
+    left = tmp_path / ".writing-of-a-run-that-was-killed"
+    left.mkdir()
+    os.utime(left, (0, 0))
     code, out, err = to_nifti("-o", tmp_path)
     assert code == 1
     assert "case.nii.gz is there already; --overwrite replaces it" in err
@@ -264,6 +268,7 @@ def test_files_that_are_there_stay_unless_they_may_be_replaced(
     assert (tmp_path / "case.nii.gz").read_text() == "a scan"
     assert to_nifti("-o", tmp_path, "--overwrite")[0] == 0
     assert nib.load(tmp_path / "case.nii.gz").shape == (*SHAPE[::-1], 4)
+    assert not left.exists()
 
 
 def test_a_damaged_case_stops_no_other(make: Callable[..., Dataset], to_nifti: Callable, tmp_path: Path) -> None:

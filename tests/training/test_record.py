@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_an_optimizer_cannot_go_on_with_the_state_of_another(left, make_trainer,
     prompt_training()
     with pytest.raises(UserError, match="has the optimizer adamw and can't go on with sgd; correct 'optimizer'"):
         maybe_load_checkpoint(make_trainer(initialize=False), True, False)
+
+
+def test_a_start_model_is_not_lost_on_the_way(left, make_trainer, prompt_training):
+    folder = left(num_epochs=2)
+    record = folder / "prompt_training.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"start_from": "/models/one"}))
+    prompt_training(num_epochs=2)
+    with pytest.raises(UserError, match=r"started from /models/one, .* names no start model; .*prompt_training\.json"):
+        maybe_load_checkpoint(make_trainer(initialize=False), True, False)
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"start_from": None}))  # as the message advises
+    maybe_load_checkpoint(make_trainer(initialize=False), True, False)
 
 
 def test_trainers_named_after_a_length_need_no_config(left, make_trainer, monkeypatch):
