@@ -28,7 +28,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +48,6 @@ TRAINER = "SupervoxelPromptTrainer"
 SOURCES = ("supervoxels", "slic", "none")
 VOXEL_SIZE = 2.5  # mm, of the brains
 PATCHES = {"brains": (24, 32, 24), "phantoms": (24, 32, 32)}
-FEATURES = (8, 32, 64, 64)  # of the network's stages; the first costs most of a step on a CPU
 ENOUGH = 0.7  # Dice
 SHOWN = (1, 2, 3, 5)  # interactions
 # Which labels of a setting are labelled in training, by the choice's name.
@@ -110,6 +109,7 @@ class Budget:
         training: cases.
         test: cases that all results are measured on.
         steps: of a training.
+        features: of the network's stages; the first costs most of a step on a CPU.
         generation: settings of our supervoxels, other than those of the template dense_tiny.
         settings: of SupervoxelPromptTrainer.
     """
@@ -117,6 +117,7 @@ class Budget:
     training: int = 8
     test: int = 8
     steps: int = 2000
+    features: tuple[int, ...] = (8, 32, 64, 64)
     generation: dict = field(default_factory=dict)
     settings: dict = field(
         default_factory=lambda: {
@@ -159,12 +160,12 @@ def main() -> None:
     arguments = _parse()
     started = time.time()
     folder = arguments.folder.resolve()
-    budget = Budget(steps=arguments.steps)
+    budget = Budget(steps=arguments.steps, features=tuple(arguments.features))
     if arguments.bfloat16:
         budget.settings["cpu_bfloat16"] = True
     if arguments.quick:
         few = {"keyframe_spacing_mm": None, "keyframes": 2}
-        budget = Budget(training=2, test=2, steps=4, generation=few, settings=budget.settings)
+        budget = replace(budget, training=2, test=2, steps=4, generation=few)
     results = KeptResults(folder / "results.json", asdict(budget))
     set_environment(folder)
     if arguments.device == "cpu":
@@ -198,6 +199,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", choices=[*RECIPES], default=[*RECIPES], help="rows (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=Budget().steps, help="of a training (default: %(default)s)")
+    features = {"nargs": "+", "type": int, "default": Budget().features}
+    parser.add_argument("--features", **features, help="of the network's stages (default: 8 32 64 64)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--bfloat16", action="store_true", help="on a CPU with AMX or AVX512-BF16: faster")
@@ -233,7 +236,11 @@ def prepare(setting: str, source: str, folder: Path, budget: Budget) -> None:
             names = write_raw(setting, Path(os.environ["nnUNet_raw"]) / name, labelled, budget)
             logged(log, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 2, "-npfp", 2)
             add_configuration(
-                preprocessed / "nnUNetPlans.json", CONFIGURATION, PATCHES[setting], FEATURES, first_kernel=(3, 3, 3)
+                preprocessed / "nnUNetPlans.json",
+                CONFIGURATION,
+                PATCHES[setting],
+                budget.features,
+                first_kernel=(3, 3, 3),
             )
             (preprocessed / "splits_final.json").write_text(json.dumps([{"train": names[0], "val": names[1]}]))
             if source == "none":
