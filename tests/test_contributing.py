@@ -29,4 +29,4 @@ def test_the_picture_shows_every_module() -> None:
 
 def test_only_what_everything_uses_lies_at_the_top() -> None:
     top = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert top == {"errors", "package_data", "progress", "randomness", "threads_and_heap"}
+    assert top == {"errors", "package_data", "progress", "randomness", "threads_and_heap", "worker_processes"}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from killed_case import KilledCase
 
 from nnunetv2_supervoxel import UserError
-from nnunetv2_supervoxel.quality import evaluation
 from nnunetv2_supervoxel.quality.cases import EvaluatedCase
+from nnunetv2_supervoxel.quality.evaluation import evaluated
 
 
 @pytest.fixture
@@ -58,21 +57,7 @@ def test_errors_become_sentences(
     assert (figures.case, figures.description, figures.error) == ("a", None, sentence)
 
 
-def test_a_process_that_is_killed_is_reported_for_every_case_that_waited_for_it(
-    case: EvaluatedCase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class KilledPool:
-        def __init__(self, *_: object) -> None: ...
-
-        def shutdown(self, **_: object) -> None: ...
-
-        def submit(self, _: Callable) -> Future:
-            future: Future = Future()
-            future.set_exception(BrokenProcessPool())
-            return future
-
-    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", KilledPool)
-    monkeypatch.setattr(evaluation, "list_cases", lambda _: [case, case])
-    errors = [one.error for one in evaluation.evaluate_datasets([None], processes=2)]
-    assert len(errors) == 2
-    assert all("ended from outside, perhaps for want of memory" in error for error in errors)
+def test_a_process_that_is_killed_is_reported_for_every_case_that_waited_for_it() -> None:
+    reasons = list(evaluated([KilledCase()] * 3, processes=2))
+    assert len(reasons) == 3
+    assert all("ended from outside, perhaps for want of memory" in reason for reason in reasons)
