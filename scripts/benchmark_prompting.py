@@ -199,8 +199,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", choices=[*RECIPES], default=[*RECIPES], help="rows (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=Budget().steps, help="of a training (default: %(default)s)")
-    features = {"nargs": "+", "type": int, "default": Budget().features}
-    parser.add_argument("--features", **features, help="of the network's stages (default: 8 32 64 64)")
+    parser.add_argument(
+        "--features", nargs="+", type=int, default=Budget().features, help="of the stages (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--bfloat16", action="store_true", help="on a CPU with AMX or AVX512-BF16: faster")

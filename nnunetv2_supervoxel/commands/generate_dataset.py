@@ -42,7 +42,7 @@ def main() -> int:
         for job in jobs:
             job.do(runner, summary.add)
     for folder, content in zip(folders, plans, strict=True):
-        note_without_image(folder, data_identifier(content, arguments.c))
+        note_without_image(folder / data_identifier(content, arguments.c))
     return summary.exit_code
 
 

@@ -41,14 +41,8 @@ def note_strays(found: SupervoxelDataset) -> None:
         )
 
 
-def note_without_image(dataset: Path, data_identifier: str) -> None:
-    """Say that preprocessed cases have lost their images, as in a copy that was interrupted, if some have.
-
-    Args:
-        dataset: its folder in $nnUNet_preprocessed.
-        data_identifier: name of the folder in it that holds the preprocessed cases.
-    """
-    folder = dataset / data_identifier
+def note_without_image(folder: Path) -> None:
+    """Say that cases in a preprocessed folder have lost their images, as in an interrupted copy, if some have."""
     if lost := list_without_image(folder):
         print(
             f"Note: {len(lost)} preprocessed cases in {folder} have a .pkl and no image, such as '{lost[0]}'; nnU-Net "

@@ -68,12 +68,12 @@ class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which by itself takes the last of several values for one key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         seen: set[tuple[str, str]] = set()
-        for key in keys:
-            if (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
-            seen.add((key.tag, key.value))
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is there twice", key.start_mark)
+                seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
